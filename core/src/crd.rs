@@ -1,0 +1,394 @@
+//! `ModelRelease`, `serin.dev/v1alpha1`: the one object that users and trainers edit.
+//!
+//! `kubectl explain mrel.spec` prints these comments; every rule here is enforced by the API server.
+
+mod schema;
+mod status;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{CustomResource, CustomResourceExt as _};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use self::status::{
+    AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, ModelReleaseStatus,
+    Rejected, SoakStatus,
+};
+use crate::period::Period;
+
+/// Group and version of the API.
+pub const API_VERSION: &str = "serin.dev/v1alpha1";
+/// Longest name of a `ModelRelease`: names of owned objects append nine characters and must stay below 63.
+pub const NAME_MAX_LENGTH: usize = 50;
+
+/// Releases model versions: rolls a new one out beside the stable one, judges it under live traffic, and promotes
+/// it or rolls it back.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "serin.dev",
+    version = "v1alpha1",
+    kind = "ModelRelease",
+    plural = "modelreleases",
+    shortname = "mrel",
+    category = "serin",
+    namespaced,
+    status = "ModelReleaseStatus",
+    derive = "PartialEq",
+    doc = "Which model version to serve, and how a new one earns its traffic.",
+    printcolumn(name = "Stable", type_ = "string", json_path = ".status.stable.version"),
+    printcolumn(name = "Canary", type_ = "string", json_path = ".status.canary.version"),
+    printcolumn(
+        name = "Weight",
+        type_ = "string",
+        json_path = ".status.display.weight",
+        description = "Percent of traffic to the canary: wished/seen at the gateway"
+    ),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(
+        name = "Soak",
+        type_ = "string",
+        json_path = ".status.display.soak",
+        description = "Soak observed so far/required"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.display.reason",
+        priority = 1
+    )
+)]
+pub struct ModelReleaseSpec {
+    /// The model version to serve. A trainer owns this block; a release without it waits for its first version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelSource>,
+    /// The pods that serve a model.
+    pub serving: Serving,
+    /// How a new version earns its traffic.
+    #[serde(default)]
+    pub rollout: Rollout,
+    /// Where the traffic comes from.
+    pub route: Route,
+    /// What a canary must show while it soaks.
+    pub analysis: Analysis,
+    /// Conditions on `model.evidence` that must hold before a version gets any traffic. At most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub gates: Vec<Gate>,
+    /// Freezes the release: no step is taken, no clock runs, weights stay. A rollback under way is finished.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// A model version and what is known about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelSource {
+    /// Name of the version, for people. Two versions with other digests are two revisions even under one name.
+    #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = schema::version()))]
+    pub version: String,
+    /// Where the artifact lies: a `file`, `s3`, `http` or `https` URI of its directory.
+    #[schemars(length(max = 1024), extend("x-kubernetes-validations" = schema::artifact_uri()))]
+    pub uri: String,
+    /// SHA-256 of the artifact's manifest. Servers refuse to serve anything else.
+    #[schemars(length(max = 71), extend("x-kubernetes-validations" = schema::digest()))]
+    pub digest: String,
+    /// What the trainer measured, by name; read by `spec.gates`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 100))]
+    pub evidence: BTreeMap<String, f64>,
+}
+
+/// The pods that serve a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Serving {
+    /// Number of pods that serve the stable version.
+    #[serde(default = "two")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub replicas: i32,
+    /// Name of the container port that answers requests and `/metrics`.
+    #[serde(default = "http")]
+    #[schemars(length(min = 1, max = 15))]
+    pub port: String,
+    /// Pod template. Every container gets `SERIN_MODEL_URI`, `SERIN_MODEL_DIGEST`, `SERIN_MODEL_VERSION` and
+    /// `SERIN_REVISION`. A change starts a new canary.
+    pub template: Template,
+}
+
+/// A pod template, as in a Deployment. Checked by the API server when the first pods are asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Template {
+    /// Labels and annotations of the pods.
+    #[serde(default, skip_serializing_if = "TemplateMetadata::is_empty")]
+    pub metadata: TemplateMetadata,
+    /// Pod spec, as in `kubectl explain pod.spec`.
+    #[schemars(schema_with = "schema::pod_spec")]
+    pub spec: Value,
+}
+
+/// Labels and annotations of pods.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateMetadata {
+    /// Labels; keys under `serin.dev/` are set by the operator.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl TemplateMetadata {
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.annotations.is_empty()
+    }
+}
+
+/// How a new version earns its traffic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// Number of canary pods while it soaks.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub canary_replicas: i32,
+    /// Shares of traffic and how long each is observed; weights rise. At most 10.
+    #[serde(default = "default_steps")]
+    #[schemars(length(min = 1, max = 10), extend("x-kubernetes-validations" = schema::steps()))]
+    pub steps: Vec<Step>,
+    /// What happens to a canary under way when `spec` asks for yet another version.
+    #[serde(default)]
+    pub on_new_version: OnNewVersion,
+    /// How long the pods of a version may take to become ready before it is rolled back.
+    #[serde(default = "ten_minutes")]
+    pub progress_deadline: Period,
+    /// Number of earlier promoted versions to which a return needs readiness but no soak; kept at zero pods.
+    #[serde(default = "three")]
+    #[schemars(range(min = 0, max = 10))]
+    pub rollback_window: usize,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self {
+            canary_replicas: one(),
+            steps: default_steps(),
+            on_new_version: OnNewVersion::default(),
+            progress_deadline: ten_minutes(),
+            rollback_window: three(),
+        }
+    }
+}
+
+/// One share of traffic and how long it is observed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// Percent of the traffic that goes to the canary, 1 to 100.
+    #[schemars(range(min = 1, max = 100))]
+    pub weight: i32,
+    /// Observed time with traffic at this weight. Time without traffic or metrics does not count.
+    #[serde(default = "twelve_hours")]
+    pub soak: Period,
+}
+
+/// What happens to a canary under way when yet another version is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnNewVersion {
+    /// The canary is judged first; the newest version asked for comes next.
+    #[default]
+    Queue,
+    /// The canary is rolled back at once; the newest version comes next.
+    Supersede,
+}
+
+/// Where the traffic comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// A Gateway API route that the operator owns.
+    pub gateway: GatewayRoute,
+}
+
+/// An `HTTPRoute` that the operator creates and owns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayRoute {
+    /// The Gateways that carry the traffic.
+    #[schemars(length(min = 1, max = 16))]
+    pub parent_refs: Vec<ParentRef>,
+    /// Host names the route answers to; none means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub hostnames: Vec<String>,
+    /// Path prefix the route answers to.
+    #[serde(default = "root_path")]
+    #[schemars(length(min = 1, max = 256), extend("x-kubernetes-validations" = schema::path()))]
+    pub path: String,
+}
+
+/// A Gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentRef {
+    /// Name of the Gateway.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Namespace of the Gateway; that of the release where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name of the listener; all of them where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section_name: Option<String>,
+}
+
+/// What a canary must show while it soaks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Analysis {
+    /// The Prometheus that scrapes the pods.
+    pub prometheus: Prometheus,
+    /// The rule of judgement.
+    #[serde(default)]
+    pub method: Method,
+    /// How often the canary is looked at.
+    #[serde(default = "one_minute")]
+    pub interval: Period,
+    /// What the latency must show.
+    #[serde(default)]
+    pub latency: Latency,
+    /// What the errors must show.
+    #[serde(default)]
+    pub errors: Errors,
+    /// Requests the canary must have answered in a step; below it nothing is promoted.
+    #[serde(default = "three_hundred")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub min_requests: u64,
+}
+
+/// A Prometheus-compatible server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Prometheus {
+    /// Base address, for example `http://prometheus.monitoring:9090`.
+    #[schemars(length(max = 1024), extend("x-kubernetes-validations" = schema::http_url()))]
+    pub url: String,
+}
+
+/// The rule of judgement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Method {
+    /// Once, at the end of the soak, over everything the soak observed.
+    #[default]
+    WholeSoak,
+}
+
+/// What the latency must show.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Latency {
+    /// Strict upper limit of the mean latency of successful requests over the whole soak.
+    #[serde(default = "half_a_second")]
+    pub mean_below: Period,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self {
+            mean_below: half_a_second(),
+        }
+    }
+}
+
+/// What the errors must show.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Errors {
+    /// Percentage points by which the canary's share of failed requests (5xx) must stay below stable's share plus
+    /// this, for example `1%`.
+    #[serde(default = "one_percent")]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = schema::percentage()))]
+    pub not_worse_than_stable: String,
+}
+
+impl Default for Errors {
+    fn default() -> Self {
+        Self {
+            not_worse_than_stable: one_percent(),
+        }
+    }
+}
+
+/// A condition on the evidence of a model version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gate {
+    /// Name of the gate, for people.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// A CEL expression over `evidence` that must be true, for example `evidence.rmse < 1.0`.
+    #[schemars(length(min = 1, max = 1024))]
+    pub require: String,
+}
+
+/// The custom resource definition, with the rules that concern the whole object.
+pub fn definition() -> CustomResourceDefinition {
+    let mut definition = ModelRelease::crd();
+    for version in &mut definition.spec.versions {
+        if let Some(schema) = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+        {
+            schema.x_kubernetes_validations = Some(vec![schema::name()]);
+        }
+    }
+    definition
+}
+
+fn one() -> i32 {
+    1
+}
+fn two() -> i32 {
+    2
+}
+fn three() -> usize {
+    3
+}
+fn three_hundred() -> u64 {
+    300
+}
+fn http() -> String {
+    "http".into()
+}
+fn root_path() -> String {
+    "/".into()
+}
+fn one_percent() -> String {
+    "1%".into()
+}
+fn half_a_second() -> Period {
+    Period::from_millis(500)
+}
+fn one_minute() -> Period {
+    Period::from_secs(60)
+}
+fn ten_minutes() -> Period {
+    Period::from_secs(600)
+}
+fn twelve_hours() -> Period {
+    Period::from_secs(12 * 3600)
+}
+fn default_steps() -> Vec<Step> {
+    vec![Step {
+        weight: 20,
+        soak: twelve_hours(),
+    }]
+}

@@ -1,0 +1,104 @@
+//! The CEL rules of the custom resource definition. Each message names the remedy; the API server adds field and value.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+
+use super::NAME_MAX_LENGTH;
+
+/// A rule whose message repeats the value, because the API server shows only a type where the value is no scalar.
+fn rule(rule: &str, message: &str) -> Value {
+    json!([{ "rule": rule, "message": message }])
+}
+
+pub(super) fn name() -> ValidationRule {
+    ValidationRule {
+        rule: format!("size(self.metadata.name) <= {NAME_MAX_LENGTH}"),
+        message: Some(format!(
+            "metadata.name: use at most {NAME_MAX_LENGTH} characters, the names of pods and Services append a revision"
+        )),
+        ..ValidationRule::default()
+    }
+}
+
+pub(super) fn version() -> Value {
+    rule(
+        "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')",
+        "use letters, digits, dots, dashes and underscores",
+    )
+}
+
+pub(super) fn artifact_uri() -> Value {
+    rule(
+        "self.matches('^(file:///|s3://|https?://)[^\\\\s]+$')",
+        "write the URI of an artifact directory that begins with file:///, s3://, http:// or https://",
+    )
+}
+
+pub(super) fn http_url() -> Value {
+    rule(
+        "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",
+        "write an address such as http://prometheus.monitoring:9090",
+    )
+}
+
+pub(super) fn digest() -> Value {
+    rule(
+        "self.matches('^sha256:[0-9a-f]{64}$')",
+        "write sha256: followed by 64 lower-case hexadecimal digits",
+    )
+}
+
+pub(super) fn path() -> Value {
+    rule("self.startsWith('/')", "write a path that begins with /")
+}
+
+pub(super) fn percentage() -> Value {
+    rule(
+        "self.matches('^[0-9]{1,2}(\\\\.[0-9]{1,4})?%$')",
+        "write percentage points from 0% up to below 100%, for example 1% or 0.5%",
+    )
+}
+
+pub(super) fn steps() -> Value {
+    rule(
+        "self.map(s, s.weight).isSorted() && self.all(s, self.exists_one(t, t.weight == s.weight))",
+        "let the weights rise from step to step, for example 5, 20, 50",
+    )
+}
+
+pub(super) fn period() -> Value {
+    rule(
+        "self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$') && self.matches('[1-9]')",
+        "write a positive duration such as 500ms, 90s, 15m or 12h",
+    )
+}
+
+/// A pod spec: its fields are checked by the API server when a Deployment is applied, so the definition stays small.
+pub(super) fn pod_spec(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "description": "Pod spec, as in `kubectl explain pod.spec`.",
+        "required": ["containers"],
+        "properties": { "containers": {
+            "description": "The containers; the first one with a port named as `serving.port` answers requests.",
+            "type": "array", "minItems": 1, "maxItems": 50,
+            "items": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
+        } },
+        "x-kubernetes-preserve-unknown-fields": true,
+    })
+}
+
+impl schemars::JsonSchema for crate::period::Period {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Period".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "maxLength": 32, "x-kubernetes-validations": period() })
+    }
+}

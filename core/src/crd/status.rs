@@ -1,0 +1,203 @@
+//! What the operator reports. Bounded: nothing here grows with the age of a release.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::period::Period;
+use crate::plan::{Outcome, Phase, Stage};
+
+/// What the operator reports about a release.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelReleaseStatus {
+    /// Generation of `spec` that this status answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where the release is.
+    #[serde(default)]
+    pub phase: Phase,
+    /// `Ready`, `Reconciling`, `Stalled`, `Promoted`, `Paused`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = json!(["type"])))]
+    pub conditions: Vec<Condition>,
+    /// The last promoted version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<Arm>,
+    /// The version on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryStatus>,
+    /// The clock of the current step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak: Option<SoakStatus>,
+    /// What the soak has observed so far; after its end, what it was judged by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<AnalysisStatus>,
+    /// The revision of `spec` that was rolled back and will not be tried again unchanged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Rejected>,
+    /// The last ten versions that ended their trial, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<HistoryEntry>,
+    /// Texts for the columns of `kubectl get`.
+    #[serde(default)]
+    pub display: Display,
+}
+
+/// One condition, as `kubectl wait` reads it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Name of the condition.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// Generation of `spec` that this condition answers.
+    #[serde(default)]
+    pub observed_generation: i64,
+    /// When `status` last changed.
+    #[schemars(with = "String")]
+    pub last_transition_time: Timestamp,
+    /// One word for machines.
+    pub reason: String,
+    /// One sentence for people.
+    pub message: String,
+}
+
+/// A version that serves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Arm {
+    /// Name of the version.
+    pub version: String,
+    /// Digest of its artifact.
+    pub digest: String,
+    /// Hash of everything that shapes its pods.
+    pub revision: String,
+    /// Pods ready.
+    #[serde(default)]
+    pub ready_replicas: i32,
+}
+
+/// The version on trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryStatus {
+    /// The version.
+    #[serde(flatten)]
+    pub arm: Arm,
+    /// How far its trial is.
+    pub stage: Stage,
+    /// Index of the current step, from 0.
+    #[serde(default)]
+    pub step: usize,
+    /// Percent of the traffic it is meant to get.
+    #[serde(default)]
+    pub weight: i32,
+    /// Percent of the traffic the gateway is seen to send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_weight: Option<i32>,
+    /// When the current stage began.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// Since when fewer of its pods are ready than asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub unready_since: Option<Timestamp>,
+    /// Since when the release is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub paused_since: Option<Timestamp>,
+    /// Whether it was promoted before, so that readiness is enough.
+    #[serde(default)]
+    pub trusted: bool,
+    /// Why it is being rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Outcome>,
+}
+
+/// The clock of the current step. It counts observed time only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SoakStatus {
+    /// Time observed with traffic and metrics.
+    pub observed: Period,
+    /// Time required.
+    pub required: Period,
+    /// Time of the newest sample already counted: the mark from which counting goes on after a restart.
+    #[schemars(with = "String")]
+    pub counted_until: Timestamp,
+}
+
+/// Counts of both arms since the soak began, all steps together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AnalysisStatus {
+    /// The canary.
+    pub canary: ArmFigures,
+    /// The stable version over the same time.
+    pub stable: ArmFigures,
+}
+
+/// Counts of one arm.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmFigures {
+    /// Finished requests.
+    pub requests: u64,
+    /// Requests answered with 5xx.
+    pub failures: u64,
+    /// Requests answered with 2xx.
+    pub successes: u64,
+    /// Sum of the latencies of the successful requests, in seconds.
+    pub latency_seconds_sum: f64,
+    /// Mean latency of the successful requests, in milliseconds, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms_mean: Option<f64>,
+}
+
+/// A revision that was rolled back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rejected {
+    /// Its version.
+    pub version: String,
+    /// Its revision.
+    pub revision: String,
+    /// Why.
+    pub outcome: Outcome,
+}
+
+/// A version whose trial has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    /// Its version.
+    pub version: String,
+    /// Its digest.
+    pub digest: String,
+    /// Its revision.
+    pub revision: String,
+    /// How the trial ended.
+    pub outcome: Outcome,
+    /// When.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+}
+
+/// Texts for the columns of `kubectl get`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Display {
+    /// Percent of traffic to the canary, wished/seen.
+    #[serde(default)]
+    pub weight: String,
+    /// Soak observed/required.
+    #[serde(default)]
+    pub soak: String,
+    /// What the release is doing or waiting for.
+    #[serde(default)]
+    pub reason: String,
+}

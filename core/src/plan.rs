@@ -1,0 +1,359 @@
+//! The planner: from policy, state and what is seen to the next state and the actions that lead there.
+//!
+//! Pure and total: the clock is an argument, no input fails, the old state is never edited. A plan has two halves.
+//! [`stages`] decides whether the release moves on; [`wish`] then compares what the new state wants of the world with
+//! what is seen and emits the difference as actions. An action is a wish: carrying it out twice equals once, so a
+//! crash between any two of them repeats work and never skips or doubles a step.
+
+mod because;
+mod outcome;
+mod stages;
+mod wish;
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::because::Because;
+pub(crate) use self::because::whole_seconds;
+pub use self::outcome::{News, Outcome, Reason};
+use crate::counters::{Counts, Increment};
+use crate::policy::{Percent, Policy};
+use crate::revision::{Revision, Version};
+
+/// Entries of history that are kept.
+const HISTORY_LENGTH: usize = 10;
+
+/// Where a release is, as shown to people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// No model has been named yet.
+    #[default]
+    Waiting,
+    /// The pods of a version are starting.
+    Preparing,
+    /// The gateway is asked for the weight of a step and not yet seen to carry it.
+    Shifting,
+    /// The canary is observed under traffic.
+    Soaking,
+    /// The soak is done and the judgement waits for more requests.
+    Judging,
+    /// The canary becomes the stable version.
+    Promoting,
+    /// The canary loses its traffic and its pods.
+    RollingBack,
+    /// Nothing moves until what the reason names has changed.
+    Held,
+    /// The wanted version is stable.
+    Promoted,
+    /// The wanted version was rolled back; the stable one serves.
+    RolledBack,
+}
+
+/// How far the trial of a canary is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Stage {
+    /// Its pods are starting; it has no traffic.
+    Preparing,
+    /// The weight of the current step has been asked for.
+    Shifting,
+    /// The weight is carried and the canary observed.
+    Soaking,
+    /// It has passed and grows to the full number of pods.
+    Growing,
+    /// All traffic has been asked for.
+    Promoting,
+    /// It is losing its traffic, then its pods.
+    RollingBack,
+}
+
+/// What the operator knows about a release from one look to the next.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// The last promoted version.
+    pub stable: Option<Version>,
+    /// The version on trial.
+    pub canary: Option<Canary>,
+    /// The version rolled back last, which is not tried again unchanged.
+    pub rejected: Option<(Version, Outcome)>,
+    /// Ended trials, newest first.
+    pub history: Vec<Past>,
+    /// Counts of the current soak, or of the last one.
+    pub totals: Totals,
+    /// The clock of the last finished soak, for display.
+    pub last_soak: Option<Soak>,
+}
+
+/// An ended trial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Past {
+    /// The version.
+    pub version: Version,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When it ended.
+    pub at: Timestamp,
+}
+
+/// A version on trial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Canary {
+    /// The version.
+    pub version: Version,
+    /// How far it is.
+    pub stage: Stage,
+    /// Index into the policy's steps.
+    pub step: usize,
+    /// When the stage began.
+    pub since: Timestamp,
+    /// Since when it has fewer ready pods than asked for.
+    pub unready_since: Option<Timestamp>,
+    /// Since when the release is paused.
+    pub paused_since: Option<Timestamp>,
+    /// Whether it was promoted before, so that readiness is enough.
+    pub trusted: bool,
+    /// Why it is rolled back.
+    pub failure: Option<Outcome>,
+    /// The clock of the current step.
+    pub soak: Option<Soak>,
+}
+
+/// The clock of a step: observed time only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Soak {
+    /// Time observed with traffic and metrics.
+    pub observed: SignedDuration,
+    /// Time required.
+    pub required: SignedDuration,
+    /// Time of the newest sample counted.
+    pub counted_until: Timestamp,
+}
+
+/// Counts of both arms over a soak.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// The canary.
+    pub canary: Counts,
+    /// The stable version over the same time.
+    pub stable: Counts,
+}
+
+/// Shares of traffic by revision. The same type for what is wished and what is seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Split(BTreeMap<Revision, i32>);
+
+impl Split {
+    /// A split with these weights; those of 0 keep their place in the route without traffic.
+    pub fn of(weights: impl IntoIterator<Item = (Revision, i32)>) -> Self {
+        Self(weights.into_iter().collect())
+    }
+
+    /// All weights, zeros included, by revision.
+    pub fn weights(&self) -> impl Iterator<Item = (&Revision, i32)> {
+        self.0.iter().map(|(revision, weight)| (revision, *weight))
+    }
+
+    /// The weight of `revision`; 0 where it has none.
+    pub fn weight(&self, revision: &Revision) -> i32 {
+        self.0.get(revision).copied().unwrap_or(0)
+    }
+
+    /// Whether nobody gets traffic.
+    pub fn is_empty(&self) -> bool {
+        self.0.values().all(|weight| *weight == 0)
+    }
+
+    /// Whether both send the same traffic to the same revisions.
+    pub fn sends_as(&self, other: &Self) -> bool {
+        self.0
+            .keys()
+            .chain(other.0.keys())
+            .all(|revision| self.weight(revision) == other.weight(revision))
+    }
+}
+
+/// The pods of one revision, as seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Pods asked for.
+    pub replicas: i32,
+    /// Pods ready.
+    pub ready: i32,
+    /// Pods that exist, those shutting down included as long as they are counted.
+    pub existing: i32,
+    /// Why pods are not ready, in the pods' own words.
+    pub trouble: Option<String>,
+}
+
+/// The route, as seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RouteSeen {
+    /// There is none.
+    #[default]
+    Missing,
+    /// The cluster cannot hold a route, for example because the Gateway API is not installed.
+    Unsupported(String),
+    /// It exists; its controller has not accepted this generation.
+    Asked {
+        /// The weights in its spec.
+        split: Split,
+        /// What its controller says.
+        why: String,
+    },
+    /// Its controller has accepted this generation.
+    Carried(Split),
+}
+
+impl RouteSeen {
+    /// Whether the data plane is seen to send traffic as `wished`.
+    pub fn carries(&self, wished: &Split) -> bool {
+        match self {
+            Self::Missing => wished.is_empty(),
+            Self::Unsupported(_) | Self::Asked { .. } => false,
+            Self::Carried(split) => split.sends_as(wished),
+        }
+    }
+
+    /// Whether the route's spec says `wished`, carried or not.
+    fn asks(&self, wished: &Split) -> bool {
+        match self {
+            Self::Missing | Self::Unsupported(_) => wished.is_empty(),
+            Self::Asked { split, .. } | Self::Carried(split) => split.sends_as(wished),
+        }
+    }
+}
+
+/// What the metrics showed since the mark.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum MetricsSeen {
+    /// Nobody asked: no soak is under way.
+    #[default]
+    NotAsked,
+    /// No answer that could be believed, and why.
+    Unavailable(String),
+    /// Counts of both arms.
+    Seen {
+        /// The canary.
+        canary: Increment,
+        /// The stable version.
+        stable: Counts,
+    },
+}
+
+/// Everything that was seen of the world.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// Workloads by revision.
+    pub workloads: BTreeMap<Revision, Workload>,
+    /// The route.
+    pub route: RouteSeen,
+    /// The revision that the stable-named Service selects.
+    pub stable_service: Option<Revision>,
+    /// The metrics.
+    pub metrics: MetricsSeen,
+    /// The revision that a person asked to abort.
+    pub abort: Option<Revision>,
+}
+
+/// A wish. Carrying it out twice equals once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Let the pods and the Service of the wanted version exist.
+    Deploy {
+        /// The wanted version's revision.
+        revision: Revision,
+        /// Number of pods to begin with.
+        replicas: i32,
+    },
+    /// Let a revision have this many pods.
+    Scale {
+        /// Which.
+        revision: Revision,
+        /// How many.
+        replicas: i32,
+    },
+    /// Let the route send traffic so; an empty split removes it.
+    Route(Split),
+    /// Let the stable-named Service select this revision.
+    PointService(Revision),
+    /// Let nothing remain of a revision.
+    Delete(Revision),
+}
+
+/// What to do next, and why no more than that.
+#[must_use]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The state to record once the actions are done.
+    pub state: State,
+    /// In this order.
+    pub actions: Vec<Action>,
+    /// When to look again at the latest.
+    pub look_again: SignedDuration,
+    /// Why the release does not move further now.
+    pub because: Because,
+    /// What people should hear of.
+    pub news: Vec<News>,
+}
+
+impl Plan {
+    /// The phase to show.
+    pub fn phase(&self) -> Phase {
+        self.because
+            .phase(self.state.canary.as_ref().map(|canary| canary.stage))
+    }
+
+    /// The split that this plan wants the data plane to carry.
+    pub fn wished_split(&self, policy: &Policy) -> Split {
+        wish::split(policy, &self.state)
+    }
+}
+
+/// Plans the next move of a release.
+///
+/// Guarantees: carrying out the actions and planning again with the world so changed comes to rest; a canary gets
+/// more traffic only after the step before was observed, judged and passed; scaling down follows the traffic, never
+/// precedes it; a clock that goes back advances nothing.
+pub fn plan(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> Plan {
+    let stages::Move { state, because, news } = stages::next(policy, state, seen, now);
+    let actions = wish::actions(policy, &state, seen);
+    let look_again = wish::look_again(policy, &state, &actions);
+    Plan {
+        state,
+        actions,
+        look_again,
+        because,
+        news,
+    }
+}
+
+impl State {
+    /// The weight that the current step gives the canary.
+    fn step_weight(policy: &Policy, canary: &Canary) -> Percent {
+        policy
+            .steps
+            .get(canary.step)
+            .or(policy.steps.last())
+            .map_or(Percent::NONE, |step| step.weight)
+    }
+
+    /// Whether `version` was promoted within the rollback window.
+    fn promoted_before(&self, policy: &Policy, version: &Version) -> bool {
+        self.window(policy).any(|past| past.revision == version.revision)
+    }
+
+    /// The earlier promoted versions that are kept.
+    fn window(&self, policy: &Policy) -> impl Iterator<Item = &Version> {
+        let stable = self.stable.as_ref().map(|stable| stable.revision.clone());
+        let promoted = self
+            .history
+            .iter()
+            .filter(|past| past.outcome.reason == Reason::Promoted);
+        promoted
+            .map(|past| &past.version)
+            .filter(move |version| Some(&version.revision) != stable.as_ref())
+            .take(policy.rollback_window)
+    }
+}

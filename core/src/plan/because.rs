@@ -1,0 +1,161 @@
+//! Why a release does not move: a typed reason for every plan.
+
+use std::fmt;
+
+use jiff::SignedDuration;
+
+use super::{Outcome, Phase, Stage};
+use crate::period::Period;
+
+/// Why the release does not move further now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Because {
+    /// No model has been named.
+    NoModelYet,
+    /// The wanted version is stable and all its pods are ready.
+    Settled,
+    /// The wanted version was rolled back.
+    Rejected(Outcome),
+    /// A person froze the release.
+    Paused,
+    /// The evidence does not open a gate.
+    GateClosed(String),
+    /// Pods are starting.
+    PodsStarting {
+        /// Ready so far.
+        ready: i32,
+        /// Asked for.
+        wanted: i32,
+        /// The pods' own words.
+        trouble: Option<String>,
+    },
+    /// Pods of the canary that were ready are not.
+    CanaryUnready {
+        /// Ready now.
+        ready: i32,
+        /// Asked for.
+        wanted: i32,
+        /// The pods' own words.
+        trouble: Option<String>,
+    },
+    /// The route has been asked for and is not yet carried.
+    RoutePending(String),
+    /// The canary is observed.
+    Observing {
+        /// Observed so far.
+        observed: SignedDuration,
+        /// Required.
+        required: SignedDuration,
+    },
+    /// No metrics that can be believed.
+    MetricsUnavailable(String),
+    /// Metrics, but no request to the canary.
+    NoTraffic,
+    /// The soak is done; the canary has answered too few requests to be judged.
+    TooFewRequests {
+        /// Requests missing.
+        missing: u64,
+    },
+    /// The pods of the revision rolled back are shutting down.
+    Draining(Outcome),
+}
+
+impl Because {
+    /// One word for conditions and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoModelYet => "NoModelYet",
+            Self::Settled => "Settled",
+            Self::Rejected(outcome) | Self::Draining(outcome) => outcome.reason.as_str(),
+            Self::Paused => "Paused",
+            Self::GateClosed(_) => "GateClosed",
+            Self::PodsStarting { .. } => "PodsStarting",
+            Self::CanaryUnready { .. } => "CanaryUnready",
+            Self::RoutePending(_) => "RoutePending",
+            Self::Observing { .. } => "Observing",
+            Self::MetricsUnavailable(_) => "MetricsUnavailable",
+            Self::NoTraffic => "NoTraffic",
+            Self::TooFewRequests { .. } => "TooFewRequests",
+        }
+    }
+
+    pub(super) fn phase(&self, stage: Option<Stage>) -> Phase {
+        match self {
+            Self::Paused | Self::GateClosed(_) | Self::MetricsUnavailable(_) | Self::NoTraffic => Phase::Held,
+            Self::CanaryUnready { .. } => Phase::Held,
+            Self::TooFewRequests { .. } => Phase::Judging,
+            Self::NoModelYet => Phase::Waiting,
+            Self::Rejected(_) => Phase::RolledBack,
+            Self::Settled
+            | Self::PodsStarting { .. }
+            | Self::RoutePending(_)
+            | Self::Observing { .. }
+            | Self::Draining(_) => match stage {
+                None => Phase::Promoted,
+                Some(Stage::Preparing) => Phase::Preparing,
+                Some(Stage::Shifting) => Phase::Shifting,
+                Some(Stage::Soaking) => Phase::Soaking,
+                Some(Stage::Growing | Stage::Promoting) => Phase::Promoting,
+                Some(Stage::RollingBack) => Phase::RollingBack,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoModelYet => f.write_str("spec.model is not set; a trainer or a person writes it"),
+            Self::Settled => f.write_str("the wanted version is stable"),
+            Self::Rejected(outcome) => write!(f, "rolled back: {}", outcome.message),
+            Self::Paused => f.write_str("spec.paused is true"),
+            Self::GateClosed(why) => f.write_str(why),
+            Self::PodsStarting {
+                ready,
+                wanted,
+                trouble,
+            } => {
+                write!(f, "{ready} of {wanted} pods are ready")?;
+                trouble
+                    .as_ref()
+                    .map_or(Ok(()), |trouble| write!(f, ": {trouble}"))
+            }
+            Self::CanaryUnready {
+                ready,
+                wanted,
+                trouble,
+            } => {
+                write!(
+                    f,
+                    "only {ready} of {wanted} canary pods are ready, the clock stands"
+                )?;
+                trouble
+                    .as_ref()
+                    .map_or(Ok(()), |trouble| write!(f, ": {trouble}"))
+            }
+            Self::RoutePending(why) => write!(f, "the gateway does not carry the weights yet: {why}"),
+            Self::Observing { observed, required } => {
+                write!(
+                    f,
+                    "observed {} of {}",
+                    whole_seconds(*observed),
+                    whole_seconds(*required)
+                )
+            }
+            Self::MetricsUnavailable(why) => write!(f, "no metrics, the clock stands: {why}"),
+            Self::NoTraffic => f.write_str("the canary gets no requests, the clock stands"),
+            Self::TooFewRequests { missing } => {
+                write!(
+                    f,
+                    "the soak is done, {missing} more canary requests are needed to judge it"
+                )
+            }
+            Self::Draining(outcome) => write!(f, "rolling back: {}", outcome.message),
+        }
+    }
+}
+
+/// For display: milliseconds of a soak interest nobody.
+pub(crate) fn whole_seconds(duration: SignedDuration) -> Period {
+    Period::clamped(SignedDuration::from_secs(duration.as_secs()))
+}

@@ -1,0 +1,589 @@
+//! Whether a release moves on: one function per stage.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::wish;
+use super::{
+    Because, Canary, HISTORY_LENGTH, MetricsSeen, News, Observed, Outcome, Past, Reason, RouteSeen, Soak,
+    Stage, State, Totals, Workload,
+};
+use crate::crd::OnNewVersion;
+use crate::policy::Policy;
+use crate::revision::Version;
+use crate::verdict::{Verdict, whole_soak};
+
+/// The new state and the reason for it.
+pub(super) struct Move {
+    pub(super) state: State,
+    pub(super) because: Because,
+    pub(super) news: Vec<News>,
+}
+
+impl Move {
+    fn stay(state: State, because: Because) -> Self {
+        Self {
+            state,
+            because,
+            news: Vec::new(),
+        }
+    }
+
+    fn tell(mut self, news: News) -> Self {
+        self.news.push(news);
+        self
+    }
+}
+
+/// Everything a stage may look at.
+struct Look<'a> {
+    policy: &'a Policy,
+    state: &'a State,
+    seen: &'a Observed,
+    now: Timestamp,
+}
+
+pub(super) fn next(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> Move {
+    let look = Look {
+        policy,
+        state,
+        seen,
+        now,
+    };
+    let Some(canary) = &state.canary else {
+        return look.rest();
+    };
+    if canary.stage == Stage::RollingBack {
+        return look.rolling_back(canary);
+    }
+    if let Some(outcome) = look.interruption(canary) {
+        return look.roll_back(canary, outcome);
+    }
+    if policy.paused {
+        return Move::stay(look.frozen(canary), Because::Paused);
+    }
+    let thawed = look.thawed(canary);
+    let look = Look {
+        state: &look.with(thawed.clone()),
+        ..look
+    };
+    let canary = &thawed;
+    match canary.stage {
+        Stage::Preparing => look.preparing(canary),
+        Stage::Shifting => look.shifting(canary),
+        Stage::Soaking => look.soaking(canary),
+        Stage::Growing => look.growing(canary),
+        Stage::Promoting => look.promoting(canary),
+        Stage::RollingBack => look.rolling_back(canary),
+    }
+}
+
+impl Look<'_> {
+    /// No trial is under way: begin one, or say why not.
+    fn rest(&self) -> Move {
+        let stay = |because| Move::stay(self.state.clone(), because);
+        let Some(wanted) = &self.policy.wanted else {
+            return stay(Because::NoModelYet);
+        };
+        if let Some(stable) = self
+            .state
+            .stable
+            .as_ref()
+            .filter(|stable| stable.revision == wanted.revision)
+        {
+            // An earlier rejection no longer matters: asked for again, it is tried again.
+            let state = State {
+                rejected: None,
+                ..self.state.clone()
+            };
+            return Move::stay(state, self.settled(stable));
+        }
+        if let Some((_, outcome)) = self
+            .state
+            .rejected
+            .as_ref()
+            .filter(|(v, _)| v.revision == wanted.revision)
+        {
+            return stay(Because::Rejected(outcome.clone()));
+        }
+        if self.policy.paused {
+            return stay(Because::Paused);
+        }
+        if !self.policy.closed_gates.is_empty() {
+            return stay(Because::GateClosed(self.policy.closed_gates.join("; ")));
+        }
+        self.begin(wanted)
+    }
+
+    fn settled(&self, stable: &Version) -> Because {
+        let wanted = self.policy.replicas;
+        match self.seen.workloads.get(&stable.revision) {
+            Some(workload) if workload.ready >= wanted => match self.pending_route(self.state) {
+                Some(why) => Because::RoutePending(why),
+                None => Because::Settled,
+            },
+            workload => starting(workload, wanted),
+        }
+    }
+
+    fn begin(&self, wanted: &Version) -> Move {
+        let trusted = self.state.promoted_before(self.policy, wanted);
+        let canary = Canary {
+            version: wanted.clone(),
+            stage: Stage::Preparing,
+            step: 0,
+            since: self.now,
+            unready_since: None,
+            paused_since: None,
+            trusted,
+            failure: None,
+            soak: None,
+        };
+        let how = match (&self.state.stable, trusted) {
+            (None, _) => "the first version; it is promoted when its pods are ready".to_owned(),
+            (Some(_), true) => "promoted before; it is promoted again when its pods are ready".to_owned(),
+            (Some(stable), false) => format!("it is compared with {}", stable.name),
+        };
+        let state = State {
+            canary: Some(canary),
+            rejected: None,
+            totals: Totals::default(),
+            last_soak: None,
+            ..self.state.clone()
+        };
+        let wanted_replicas = if self.state.stable.is_none() || trusted {
+            self.policy.replicas
+        } else {
+            self.policy.canary_replicas
+        };
+        Move::stay(
+            state,
+            starting(self.seen.workloads.get(&wanted.revision), wanted_replicas),
+        )
+        .tell(news(
+            wanted,
+            "Started",
+            false,
+            format!("version {}: {how}", wanted.name),
+            0,
+        ))
+    }
+
+    /// What ends a trial from outside, in every stage. An abort comes first.
+    fn interruption(&self, canary: &Canary) -> Option<Outcome> {
+        let revision = &canary.version.revision;
+        if self.seen.abort.as_ref() == Some(revision) {
+            return Some(Outcome::new(Reason::Aborted, "a person asked for it"));
+        }
+        let wanted = self
+            .policy
+            .wanted
+            .as_ref()
+            .filter(|wanted| wanted.revision != *revision)?;
+        if let Some(stable) = self
+            .state
+            .stable
+            .as_ref()
+            .filter(|stable| stable.revision == wanted.revision)
+        {
+            return Some(Outcome::new(
+                Reason::Returned,
+                format!("spec returned to the stable version {}", stable.name),
+            ));
+        }
+        // Without pods to judge there is nothing to queue behind: a canary that cannot start gives way.
+        let superseded =
+            self.policy.on_new_version == OnNewVersion::Supersede || canary.stage == Stage::Preparing;
+        superseded.then(|| Outcome::new(Reason::Superseded, format!("spec asks for {} now", wanted.name)))
+    }
+
+    /// A frozen trial. Only the beginning of the pause is noted, so that a long one writes nothing.
+    fn frozen(&self, canary: &Canary) -> State {
+        self.with(Canary {
+            paused_since: canary.paused_since.or(Some(self.now)),
+            ..canary.clone()
+        })
+    }
+
+    /// A trial after its pause: no deadline has run, and nothing that happened meanwhile is counted.
+    fn thawed(&self, canary: &Canary) -> Canary {
+        let Some(paused) = canary.paused_since else {
+            return canary.clone();
+        };
+        let pause = self.now.duration_since(paused).max(SignedDuration::ZERO);
+        let soak = canary.soak.map(|soak| Soak {
+            counted_until: soak.counted_until.max(self.now),
+            ..soak
+        });
+        let since = canary.since.saturating_add(pause).unwrap_or(self.now);
+        Canary {
+            since,
+            paused_since: None,
+            unready_since: None,
+            soak,
+            ..canary.clone()
+        }
+    }
+
+    fn preparing(&self, canary: &Canary) -> Move {
+        let wanted = wish::canary_replicas(self.policy, self.state, canary);
+        let workload = self.seen.workloads.get(&canary.version.revision);
+        if workload.is_some_and(|workload| workload.ready >= wanted) {
+            let alone = self.state.stable.is_none() || canary.trusted;
+            let stage = if alone { Stage::Growing } else { Stage::Shifting };
+            let state = self.enter(canary, stage);
+            let because = Because::RoutePending("it is being asked".into());
+            return Move::stay(state, because);
+        }
+        if self.overdue(canary.since) {
+            return self.roll_back(canary, self.not_ready(workload, wanted));
+        }
+        Move::stay(self.state.clone(), starting(workload, wanted))
+    }
+
+    fn shifting(&self, canary: &Canary) -> Move {
+        if let Some(why) = self.pending_route(self.state) {
+            return self.or_unready(canary, Because::RoutePending(why));
+        }
+        let required = self
+            .policy
+            .steps
+            .get(canary.step)
+            .map_or(SignedDuration::ZERO, |step| step.soak);
+        let soak = Soak {
+            observed: SignedDuration::ZERO,
+            required,
+            counted_until: self.now,
+        };
+        let weight = State::step_weight(self.policy, canary).get();
+        let canary = Canary {
+            stage: Stage::Soaking,
+            since: self.now,
+            soak: Some(soak),
+            ..canary.clone()
+        };
+        let message = format!(
+            "the gateway sends {weight}% to {}; it is observed for {}",
+            canary.version.name,
+            super::because::whole_seconds(required)
+        );
+        let told = news(&canary.version, "Soaking", false, message, canary.step);
+        Move::stay(
+            self.with(canary),
+            Because::Observing {
+                observed: SignedDuration::ZERO,
+                required,
+            },
+        )
+        .tell(told)
+    }
+
+    fn soaking(&self, canary: &Canary) -> Move {
+        let Some(soak) = canary.soak else {
+            return Move::stay(self.enter(canary, Stage::Shifting), Because::NoTraffic);
+        };
+        if let Some(why) = self.pending_route(self.state) {
+            return self.or_unready(canary, Because::RoutePending(why));
+        }
+        let (soak, totals, hold) = count(soak, self.state.totals, &self.seen.metrics);
+        let state = State {
+            totals,
+            ..self.with(Canary {
+                soak: Some(soak),
+                ..canary.clone()
+            })
+        };
+        let look = Look {
+            state: &state,
+            ..*self
+        };
+        let Some(canary) = &state.canary else {
+            return Move::stay(state, Because::NoTraffic);
+        };
+        if look.unready(canary).is_some() {
+            return look.or_unready(canary, Because::NoTraffic);
+        }
+        let canary = &Canary {
+            unready_since: None,
+            ..canary.clone()
+        };
+        let stay = |because| Move::stay(look.with(canary.clone()), because);
+        if let Some(hold) = hold {
+            return stay(hold);
+        }
+        if soak.observed < soak.required {
+            return stay(Because::Observing {
+                observed: soak.observed,
+                required: soak.required,
+            });
+        }
+        match whole_soak(&totals.canary, &totals.stable, &self.policy.rule) {
+            Verdict::Wait { missing } => stay(Because::TooFewRequests { missing }),
+            Verdict::Abort(outcome) => look.roll_back(canary, outcome),
+            Verdict::Promote(outcome) => look.passed(canary, outcome),
+        }
+    }
+
+    /// A step is passed: the next one, or promotion.
+    fn passed(&self, canary: &Canary, outcome: Outcome) -> Move {
+        if canary.step.saturating_add(1) < self.policy.steps.len() {
+            let next = Canary {
+                step: canary.step.saturating_add(1),
+                ..canary.clone()
+            };
+            let told = news(&canary.version, "StepPassed", false, outcome.message, canary.step);
+            return Move::stay(
+                self.enter(&next, Stage::Shifting),
+                Because::RoutePending("the next weight is being asked".into()),
+            )
+            .tell(told);
+        }
+        let told = news(
+            &canary.version,
+            "Promoting",
+            false,
+            outcome.message.clone(),
+            canary.step,
+        );
+        let canary = Canary {
+            failure: None,
+            ..canary.clone()
+        };
+        let workload = self.seen.workloads.get(&canary.version.revision);
+        let because = starting(workload, self.policy.replicas.max(self.policy.canary_replicas));
+        Move::stay(self.enter(&canary, Stage::Growing), because).tell(told)
+    }
+
+    fn growing(&self, canary: &Canary) -> Move {
+        let wanted = wish::canary_replicas(self.policy, self.state, canary);
+        let workload = self.seen.workloads.get(&canary.version.revision);
+        if workload.is_some_and(|workload| workload.ready >= wanted) {
+            return Move::stay(
+                self.enter(canary, Stage::Promoting),
+                Because::RoutePending("all traffic is being asked".into()),
+            );
+        }
+        if self.overdue(canary.since) {
+            return self.roll_back(canary, self.not_ready(workload, wanted));
+        }
+        Move::stay(self.state.clone(), starting(workload, wanted))
+    }
+
+    fn promoting(&self, canary: &Canary) -> Move {
+        if let Some(why) = self.pending_route(self.state) {
+            return self.or_unready(canary, Because::RoutePending(why));
+        }
+        let version = canary.version.clone();
+        let message = match &self.state.stable {
+            None => format!("{} is the first version and serves all traffic", version.name),
+            Some(stable) => format!("{} serves all traffic in place of {}", version.name, stable.name),
+        };
+        let told = news(&version, "Promoted", false, message.clone(), canary.step);
+        let state = State {
+            stable: Some(version.clone()),
+            canary: None,
+            rejected: None,
+            history: self.remember(version, Outcome::new(Reason::Promoted, message)),
+            last_soak: canary.soak,
+            ..self.state.clone()
+        };
+        Move::stay(state, Because::Settled).tell(told)
+    }
+
+    fn roll_back(&self, canary: &Canary, outcome: Outcome) -> Move {
+        let warning = outcome.reason.is_rejection();
+        let told = news(
+            &canary.version,
+            "RollingBack",
+            warning,
+            outcome.message.clone(),
+            canary.step,
+        );
+        let failed = Canary {
+            failure: Some(outcome.clone()),
+            ..canary.clone()
+        };
+        Move::stay(
+            self.enter(&failed, Stage::RollingBack),
+            Because::Draining(outcome),
+        )
+        .tell(told)
+    }
+
+    /// Traffic first, then pods. It is finished when neither is left.
+    fn rolling_back(&self, canary: &Canary) -> Move {
+        let outcome = canary
+            .failure
+            .clone()
+            .unwrap_or_else(|| Outcome::new(Reason::Aborted, "no reason was recorded"));
+        let gone = self
+            .seen
+            .workloads
+            .get(&canary.version.revision)
+            .is_none_or(|w| w.replicas == 0 && w.existing == 0);
+        if !gone || self.pending_route(self.state).is_some() {
+            return Move::stay(self.state.clone(), Because::Draining(outcome));
+        }
+        let told = news(
+            &canary.version,
+            "RolledBack",
+            outcome.reason.is_rejection(),
+            outcome.message.clone(),
+            canary.step,
+        );
+        let state = State {
+            canary: None,
+            rejected: outcome
+                .reason
+                .is_rejection()
+                .then(|| (canary.version.clone(), outcome.clone())),
+            history: self.remember(canary.version.clone(), outcome.clone()),
+            last_soak: canary.soak,
+            ..self.state.clone()
+        };
+        Move::stay(state, Because::Rejected(outcome)).tell(told)
+    }
+
+    /// Why the data plane does not carry what `state` wants; none when it does.
+    fn pending_route(&self, state: &State) -> Option<String> {
+        let wished = wish::split(self.policy, state);
+        if self.seen.route.carries(&wished) {
+            return None;
+        }
+        Some(match &self.seen.route {
+            RouteSeen::Missing => "there is no route yet".into(),
+            RouteSeen::Unsupported(why) | RouteSeen::Asked { why, .. } => why.clone(),
+            RouteSeen::Carried(_) => "its weights are not the wished ones, they are put back".into(),
+        })
+    }
+
+    /// Fewer canary pods ready than asked for, and which.
+    fn unready(&self, canary: &Canary) -> Option<Because> {
+        let wanted = wish::canary_replicas(self.policy, self.state, canary);
+        let workload = self.seen.workloads.get(&canary.version.revision);
+        let ready = workload.map_or(0, |workload| workload.ready);
+        let trouble = workload.and_then(|workload| workload.trouble.clone());
+        (ready < wanted).then_some(Because::CanaryUnready {
+            ready,
+            wanted,
+            trouble,
+        })
+    }
+
+    /// Stays for `because`, unless the canary's pods are the trouble; they have the progress deadline to recover.
+    fn or_unready(&self, canary: &Canary, because: Because) -> Move {
+        let Some(unready) = self.unready(canary) else {
+            return Move::stay(
+                self.with(Canary {
+                    unready_since: None,
+                    ..canary.clone()
+                }),
+                because,
+            );
+        };
+        let since = canary.unready_since.unwrap_or(self.now);
+        if self.overdue(since) {
+            let wanted = wish::canary_replicas(self.policy, self.state, canary);
+            let workload = self.seen.workloads.get(&canary.version.revision);
+            return self.roll_back(canary, self.not_ready(workload, wanted));
+        }
+        Move::stay(
+            self.with(Canary {
+                unready_since: Some(since),
+                ..canary.clone()
+            }),
+            unready,
+        )
+    }
+
+    fn overdue(&self, since: Timestamp) -> bool {
+        self.now.duration_since(since) >= self.policy.progress_deadline
+    }
+
+    fn not_ready(&self, workload: Option<&Workload>, wanted: i32) -> Outcome {
+        let ready = workload.map_or(0, |workload| workload.ready);
+        let within = super::because::whole_seconds(self.policy.progress_deadline);
+        let trouble = workload
+            .and_then(|w| w.trouble.as_deref())
+            .map(|t| format!(": {t}"))
+            .unwrap_or_default();
+        Outcome::new(
+            Reason::NotReady,
+            format!("{ready} of {wanted} pods were ready within {within}{trouble}"),
+        )
+    }
+
+    fn enter(&self, canary: &Canary, stage: Stage) -> State {
+        self.with(Canary {
+            stage,
+            since: self.now,
+            unready_since: None,
+            ..canary.clone()
+        })
+    }
+
+    fn with(&self, canary: Canary) -> State {
+        State {
+            canary: Some(canary),
+            ..self.state.clone()
+        }
+    }
+
+    fn remember(&self, version: Version, outcome: Outcome) -> Vec<Past> {
+        let newest = Past {
+            version,
+            outcome,
+            at: self.now,
+        };
+        std::iter::once(newest)
+            .chain(self.state.history.iter().cloned())
+            .take(HISTORY_LENGTH)
+            .collect()
+    }
+}
+
+/// Adds what was seen since the mark. Missing data and missing traffic are states of their own: they hold the clock.
+fn count(soak: Soak, totals: Totals, metrics: &MetricsSeen) -> (Soak, Totals, Option<Because>) {
+    match metrics {
+        MetricsSeen::NotAsked => (soak, totals, None),
+        MetricsSeen::Unavailable(why) => (soak, totals, Some(Because::MetricsUnavailable(why.clone()))),
+        MetricsSeen::Seen { canary, .. } if canary.until <= soak.counted_until => (soak, totals, None),
+        MetricsSeen::Seen { canary, stable } => {
+            let served = canary.counts.requests > 0;
+            let covered = if served {
+                canary.covered
+            } else {
+                SignedDuration::ZERO
+            };
+            let soak = Soak {
+                observed: soak.observed.saturating_add(covered).min(soak.required),
+                counted_until: canary.until,
+                ..soak
+            };
+            let totals = Totals {
+                canary: totals.canary.plus(canary.counts),
+                stable: totals.stable.plus(*stable),
+            };
+            (soak, totals, (!served).then_some(Because::NoTraffic))
+        }
+    }
+}
+
+fn starting(workload: Option<&Workload>, wanted: i32) -> Because {
+    let ready = workload.map_or(0, |workload| workload.ready);
+    let trouble = workload.and_then(|workload| workload.trouble.clone());
+    Because::PodsStarting {
+        ready,
+        wanted,
+        trouble,
+    }
+}
+
+fn news(version: &Version, reason: &'static str, warning: bool, message: String, ordinal: usize) -> News {
+    News {
+        revision: version.revision.clone(),
+        reason,
+        warning,
+        message,
+        ordinal,
+    }
+}

@@ -1,0 +1,167 @@
+//! What a state wants of the world, and the difference to what is seen.
+
+use jiff::SignedDuration;
+
+use super::{Action, Canary, Observed, Split, Stage, State};
+use crate::policy::{Percent, Policy};
+use crate::revision::Revision;
+
+/// Looks while something is under way: a safety net under the watches, which usually wake the release earlier.
+const ACTIVE_LOOK: SignedDuration = SignedDuration::from_secs(5);
+/// Looks at rest, lest a lost watch event be lost for good.
+const HEARTBEAT: SignedDuration = SignedDuration::from_mins(5);
+
+/// The traffic that `state` wants.
+pub(super) fn split(policy: &Policy, state: &State) -> Split {
+    let stable = state.stable.as_ref().map(|stable| stable.revision.clone());
+    let Some(canary) = &state.canary else {
+        return Split::of(stable.map(|stable| (stable, Percent::ALL.get())));
+    };
+    let share = canary_share(policy, state, canary);
+    let stable = stable.map(|stable| (stable, share.rest().get()));
+    // A canary without traffic that never had any is no backend yet: its Service may not exist.
+    let with_canary = canary.stage != Stage::Preparing && (share > Percent::NONE || stable.is_some());
+    Split::of(
+        stable
+            .into_iter()
+            .chain(with_canary.then(|| (canary.version.revision.clone(), share.get()))),
+    )
+}
+
+fn canary_share(policy: &Policy, state: &State, canary: &Canary) -> Percent {
+    match canary.stage {
+        Stage::Preparing | Stage::RollingBack => Percent::NONE,
+        Stage::Shifting | Stage::Soaking => State::step_weight(policy, canary),
+        Stage::Growing if canary.trusted || state.stable.is_none() => Percent::NONE,
+        Stage::Growing => State::step_weight(policy, canary),
+        Stage::Promoting => Percent::ALL,
+    }
+}
+
+/// Pods that a canary needs for its stage to go on. With nothing beside it, or once it has passed, it must be able
+/// to carry everything.
+pub(super) fn canary_replicas(policy: &Policy, state: &State, canary: &Canary) -> i32 {
+    let everything = policy.replicas.max(policy.canary_replicas);
+    match canary.stage {
+        Stage::Growing | Stage::Promoting => everything,
+        Stage::Preparing if canary.trusted || state.stable.is_none() => policy.replicas,
+        Stage::Preparing | Stage::Shifting | Stage::Soaking | Stage::RollingBack => policy.canary_replicas,
+    }
+}
+
+/// The difference between what `state` wants and what is seen, in the order in which it is safe to bring it about.
+pub(super) fn actions(policy: &Policy, state: &State, seen: &Observed) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let split = split(policy, state);
+    let carried = seen.route.carries(&split);
+
+    for (revision, replicas) in wanted_replicas(policy, state) {
+        match seen.workloads.get(&revision) {
+            None if policy
+                .wanted
+                .as_ref()
+                .is_some_and(|wanted| wanted.revision == revision) =>
+            {
+                actions.push(Action::Deploy { revision, replicas });
+            }
+            // The template of a revision that is no longer wanted is not known any more; the status says so.
+            None => {}
+            // Fewer pods only once the traffic is seen to be elsewhere.
+            Some(workload) if workload.replicas < replicas || (workload.replicas > replicas && carried) => {
+                actions.push(Action::Scale { revision, replicas });
+            }
+            Some(_) => {}
+        }
+    }
+    if !seen.route.asks(&split) {
+        actions.push(Action::Route(split));
+    }
+    if let Some(stable) = &state.stable {
+        let exists = seen.workloads.contains_key(&stable.revision);
+        if exists && seen.stable_service.as_ref() != Some(&stable.revision) {
+            actions.push(Action::PointService(stable.revision.clone()));
+        }
+    }
+    if carried {
+        actions.extend(leftovers(policy, state, seen));
+    }
+    actions
+}
+
+/// Replicas of the revisions that have a part to play. A canary that is rolled back loses its pods only after its
+/// traffic, which [`actions`] sees to.
+fn wanted_replicas(policy: &Policy, state: &State) -> Vec<(Revision, i32)> {
+    let stable = state
+        .stable
+        .iter()
+        .map(|stable| (stable.revision.clone(), policy.replicas));
+    let canary = state.canary.iter().map(|canary| {
+        let replicas = match canary.stage {
+            Stage::RollingBack => 0,
+            Stage::Preparing | Stage::Shifting | Stage::Soaking | Stage::Growing | Stage::Promoting => {
+                canary_replicas(policy, state, canary)
+            }
+        };
+        (canary.version.revision.clone(), replicas)
+    });
+    // A rollback must not create the pods it is about to remove.
+    let rolling_back = |state: &State| {
+        state
+            .canary
+            .as_ref()
+            .is_some_and(|canary| canary.stage == Stage::RollingBack)
+    };
+    let gone = state
+        .canary
+        .as_ref()
+        .map(|canary| canary.version.revision.clone())
+        .filter(|_| rolling_back(state));
+    stable
+        .chain(canary.filter(|(revision, replicas)| *replicas > 0 || Some(revision) == gone.as_ref()))
+        .collect()
+}
+
+/// Revisions without a part: scaled to zero, kept as long as a return to them needs no soak, then removed.
+fn leftovers(policy: &Policy, state: &State, seen: &Observed) -> Vec<Action> {
+    let in_use = |revision: &Revision| {
+        state
+            .stable
+            .as_ref()
+            .is_some_and(|stable| stable.revision == *revision)
+            || state
+                .canary
+                .as_ref()
+                .is_some_and(|canary| canary.version.revision == *revision)
+    };
+    let kept = |revision: &Revision| {
+        state.window(policy).any(|version| version.revision == *revision)
+            || state
+                .rejected
+                .as_ref()
+                .is_some_and(|(version, _)| version.revision == *revision)
+    };
+    let mut actions = Vec::new();
+    for (revision, workload) in seen.workloads.iter().filter(|(revision, _)| !in_use(revision)) {
+        if workload.replicas > 0 {
+            actions.push(Action::Scale {
+                revision: revision.clone(),
+                replicas: 0,
+            });
+        } else if !kept(revision) && workload.existing == 0 {
+            actions.push(Action::Delete(revision.clone()));
+        }
+    }
+    actions
+}
+
+/// When to look again at the latest.
+pub(super) fn look_again(policy: &Policy, state: &State, actions: &[Action]) -> SignedDuration {
+    match state.canary.as_ref().map(|canary| canary.stage) {
+        Some(Stage::Soaking) => policy.interval,
+        Some(Stage::Preparing | Stage::Shifting | Stage::Growing | Stage::Promoting | Stage::RollingBack) => {
+            ACTIVE_LOOK
+        }
+        None if actions.is_empty() => HEARTBEAT,
+        None => ACTIVE_LOOK,
+    }
+}

@@ -1,0 +1,306 @@
+//! `spec` to policy: the last place where a manifest can be wrong.
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::PodSpec;
+use url::Url;
+
+use crate::crd::{ModelReleaseSpec, NAME_MAX_LENGTH, OnNewVersion};
+use crate::digest::Digest;
+use crate::gate::Gate;
+use crate::revision::Version;
+use crate::verdict::Rule;
+
+/// A percentage of the traffic, 0 to 100.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u8);
+
+impl Percent {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Everything.
+    pub const ALL: Self = Self(100);
+
+    /// A percentage, if it is one.
+    pub fn new(value: i64) -> Option<Self> {
+        u8::try_from(value)
+            .ok()
+            .filter(|percent| *percent <= 100)
+            .map(Self)
+    }
+
+    /// What is left of everything.
+    #[must_use]
+    pub fn rest(self) -> Self {
+        Self(100 - self.0)
+    }
+
+    /// The number.
+    pub fn get(self) -> i32 {
+        i32::from(self.0)
+    }
+}
+
+/// One share of traffic and how long it is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Share of the canary.
+    pub weight: Percent,
+    /// Observed time required.
+    pub soak: SignedDuration,
+}
+
+/// A release's `spec`, checked. Nothing in it can be wrong any more.
+#[derive(Debug)]
+pub struct Policy {
+    /// The version asked for, if any.
+    pub wanted: Option<Version>,
+    /// Why the wanted version may not get traffic; empty when every gate is open.
+    pub closed_gates: Vec<String>,
+    /// Pods of the stable version.
+    pub replicas: i32,
+    /// Pods of a canary while it soaks.
+    pub canary_replicas: i32,
+    /// At least one; weights rise.
+    pub steps: Vec<Step>,
+    /// What a newer version does to a canary.
+    pub on_new_version: OnNewVersion,
+    /// How long pods may take to become ready.
+    pub progress_deadline: SignedDuration,
+    /// Number of earlier promoted versions kept.
+    pub rollback_window: usize,
+    /// How often the canary is looked at.
+    pub interval: SignedDuration,
+    /// What the canary must show.
+    pub rule: Rule,
+    /// Whether the release is frozen.
+    pub paused: bool,
+}
+
+/// Why a `spec` cannot be carried out. Only its author can help; each message names field, value and remedy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// See the message.
+    #[error("metadata.name \"{0}\" is too long: use at most {NAME_MAX_LENGTH} characters")]
+    Name(String),
+    /// See the message.
+    #[error("spec.model.digest: {0}")]
+    Digest(String),
+    /// See the message.
+    #[error("spec.model.uri \"{0}\" is no artifact URI: begin with file:///, s3://, http:// or https://")]
+    Uri(String),
+    /// See the message.
+    #[error("spec.rollout.steps[{step}].weight {weight} is out of range: write 1 to 100")]
+    Weight {
+        /// Index of the step.
+        step: usize,
+        /// What was written.
+        weight: i32,
+    },
+    /// See the message.
+    #[error(
+        "spec.rollout.steps[{step}].weight {weight} does not rise: let it be above that of the step before"
+    )]
+    NotRising {
+        /// Index of the step.
+        step: usize,
+        /// What was written.
+        weight: i32,
+    },
+    /// See the message.
+    #[error("{field} is 0s: write a positive duration such as 90s, 15m or 12h")]
+    ZeroPeriod {
+        /// Path of the field.
+        field: String,
+    },
+    /// See the message.
+    #[error("spec.rollout.steps is empty: write at least one step, such as weight 20 and soak 12h")]
+    NoSteps,
+    /// See the message.
+    #[error("spec.route.gateway.parentRefs is empty: name the Gateway that carries the traffic")]
+    NoParentRef,
+    /// See the message.
+    #[error(
+        "spec.analysis.prometheus.url \"{0}\" is no address: write one such as http://prometheus.monitoring:9090"
+    )]
+    PrometheusUrl(String),
+    /// See the message.
+    #[error("spec.analysis.errors.notWorseThanStable \"{0}\" is no percentage: write one such as 1% or 0.5%")]
+    Percentage(String),
+    /// See the message.
+    #[error("spec.serving.replicas and spec.rollout.canaryReplicas must be at least 1, they are {0} and {1}")]
+    Replicas(i32, i32),
+    /// See the message.
+    #[error("spec.serving.template.spec is no pod spec: {0}")]
+    PodSpec(String),
+    /// See the message.
+    #[error(
+        "spec.serving.port \"{0}\" is not the name of a container port in spec.serving.template: name one of its ports so"
+    )]
+    Port(String),
+    /// See the message.
+    #[error("spec.gates[{gate}].require does not compile: {why}")]
+    Gate {
+        /// Index of the gate.
+        gate: usize,
+        /// The compiler's words.
+        why: String,
+    },
+}
+
+impl SpecError {
+    /// One word for conditions and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Name(_) => "InvalidName",
+            Self::Digest(_) | Self::Uri(_) => "InvalidModel",
+            Self::Weight { .. }
+            | Self::NotRising { .. }
+            | Self::ZeroPeriod { .. }
+            | Self::NoSteps
+            | Self::Replicas(..) => "InvalidRollout",
+            Self::NoParentRef => "InvalidRoute",
+            Self::PrometheusUrl(_) | Self::Percentage(_) => "InvalidAnalysis",
+            Self::PodSpec(_) | Self::Port(_) => "InvalidTemplate",
+            Self::Gate { .. } => "InvalidGate",
+        }
+    }
+}
+
+impl Policy {
+    /// Checks `spec` of the release `name`.
+    ///
+    /// The API server has refused most wrong manifests before; what it cannot know (a gate that does not compile, a
+    /// port that no container has) and what an older definition let through is refused here.
+    pub fn new(name: &str, spec: &ModelReleaseSpec) -> Result<Self, SpecError> {
+        if name.len() > NAME_MAX_LENGTH {
+            return Err(SpecError::Name(name.to_owned()));
+        }
+        if spec.serving.replicas < 1 || spec.rollout.canary_replicas < 1 {
+            return Err(SpecError::Replicas(
+                spec.serving.replicas,
+                spec.rollout.canary_replicas,
+            ));
+        }
+        if spec.route.gateway.parent_refs.is_empty() {
+            return Err(SpecError::NoParentRef);
+        }
+        check_model(spec)?;
+        check_template(spec)?;
+        Ok(Self {
+            wanted: Version::wanted(spec),
+            closed_gates: closed_gates(spec)?,
+            replicas: spec.serving.replicas,
+            canary_replicas: spec.rollout.canary_replicas,
+            steps: steps(spec)?,
+            on_new_version: spec.rollout.on_new_version,
+            progress_deadline: positive(
+                "spec.rollout.progressDeadline",
+                spec.rollout.progress_deadline.get(),
+            )?,
+            rollback_window: spec.rollout.rollback_window,
+            interval: positive("spec.analysis.interval", spec.analysis.interval.get())?,
+            rule: rule(spec)?,
+            paused: spec.paused,
+        })
+    }
+}
+
+fn positive(field: &str, duration: SignedDuration) -> Result<SignedDuration, SpecError> {
+    if duration.is_positive() {
+        Ok(duration)
+    } else {
+        Err(SpecError::ZeroPeriod {
+            field: field.to_owned(),
+        })
+    }
+}
+
+fn check_model(spec: &ModelReleaseSpec) -> Result<(), SpecError> {
+    let Some(model) = &spec.model else { return Ok(()) };
+    model
+        .digest
+        .parse::<Digest>()
+        .map_err(|error| SpecError::Digest(error.to_string()))?;
+    let uri = Url::parse(&model.uri).map_err(|_| SpecError::Uri(model.uri.clone()))?;
+    if !["file", "s3", "http", "https"].contains(&uri.scheme()) {
+        return Err(SpecError::Uri(model.uri.clone()));
+    }
+    Ok(())
+}
+
+fn check_template(spec: &ModelReleaseSpec) -> Result<(), SpecError> {
+    let pod: PodSpec = serde_json::from_value(spec.serving.template.spec.clone())
+        .map_err(|error| SpecError::PodSpec(error.to_string()))?;
+    let names =
+        |port: &k8s_openapi::api::core::v1::ContainerPort| port.name.as_deref() == Some(&*spec.serving.port);
+    if pod
+        .containers
+        .iter()
+        .flat_map(|container| container.ports.iter().flatten())
+        .any(names)
+    {
+        Ok(())
+    } else {
+        Err(SpecError::Port(spec.serving.port.clone()))
+    }
+}
+
+fn steps(spec: &ModelReleaseSpec) -> Result<Vec<Step>, SpecError> {
+    let mut steps: Vec<Step> = Vec::new();
+    for (index, step) in spec.rollout.steps.iter().enumerate() {
+        let weight = Percent::new(step.weight.into())
+            .filter(|weight| *weight > Percent::NONE)
+            .ok_or(SpecError::Weight {
+                step: index,
+                weight: step.weight,
+            })?;
+        if steps.last().is_some_and(|before| before.weight >= weight) {
+            return Err(SpecError::NotRising {
+                step: index,
+                weight: step.weight,
+            });
+        }
+        let soak = positive(&format!("spec.rollout.steps[{index}].soak"), step.soak.get())?;
+        steps.push(Step { weight, soak });
+    }
+    if steps.is_empty() {
+        Err(SpecError::NoSteps)
+    } else {
+        Ok(steps)
+    }
+}
+
+fn rule(spec: &ModelReleaseSpec) -> Result<Rule, SpecError> {
+    let url = &spec.analysis.prometheus.url;
+    let address = Url::parse(url).map_err(|_| SpecError::PrometheusUrl(url.clone()))?;
+    if !["http", "https"].contains(&address.scheme()) || address.host_str().is_none_or(str::is_empty) {
+        return Err(SpecError::PrometheusUrl(url.clone()));
+    }
+    let margin = &spec.analysis.errors.not_worse_than_stable;
+    let points = margin
+        .strip_suffix('%')
+        .and_then(|number| number.parse::<f64>().ok())
+        .filter(|points| (0.0..100.0).contains(points))
+        .ok_or_else(|| SpecError::Percentage(margin.clone()))?;
+    let mean_below = positive(
+        "spec.analysis.latency.meanBelow",
+        spec.analysis.latency.mean_below.get(),
+    )?;
+    Ok(Rule {
+        mean_below_seconds: mean_below.as_secs_f64(),
+        failure_margin: points / 100.0,
+        min_requests: spec.analysis.min_requests,
+    })
+}
+
+fn closed_gates(spec: &ModelReleaseSpec) -> Result<Vec<String>, SpecError> {
+    let mut closed = Vec::new();
+    for (index, gate) in spec.gates.iter().enumerate() {
+        let compiled =
+            Gate::new(&gate.name, &gate.require).map_err(|why| SpecError::Gate { gate: index, why })?;
+        if let Some(Err(why)) = spec.model.as_ref().map(|model| compiled.check(&model.evidence)) {
+            closed.push(why);
+        }
+    }
+    Ok(closed)
+}

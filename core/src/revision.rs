@@ -1,0 +1,87 @@
+//! Revisions: the identity of everything that shapes the pods of a version.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::crd::{ModelReleaseSpec, ModelSource};
+use crate::digest::Digest;
+
+/// Version of the hash below. Raising it would start a canary of every release, so it only changes with the meaning.
+const HASH_VERSION: u32 = 1;
+
+/// Eight hexadecimal digits over model, port and pod template.
+///
+/// Canonical: object keys are sorted and absent fields are left out, so the order in which a map was written and
+/// an upgrade of the operator never make a new revision.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(String);
+
+impl Revision {
+    /// The revision that `model` and the serving block of `spec` make together.
+    pub fn of(spec: &ModelReleaseSpec, model: &ModelSource) -> Self {
+        let hashed = json!({
+            "hashVersion": HASH_VERSION,
+            "model": { "version": model.version, "uri": model.uri, "digest": model.digest },
+            "port": spec.serving.port,
+            "template": spec.serving.template,
+        });
+        let digest = Digest::of(without_nulls(hashed).to_string().as_bytes());
+        Self(digest.hex().chars().take(8).collect())
+    }
+
+    /// A revision read back from a label or a status.
+    pub fn recorded(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The text of labels, names and headers.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A model version together with the revision that serves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Name, for people.
+    pub name: String,
+    /// Digest of the artifact.
+    pub digest: String,
+    /// Identity of its pods.
+    pub revision: Revision,
+}
+
+impl Version {
+    /// The version that `spec` asks for, if a model has been named.
+    pub fn wanted(spec: &ModelReleaseSpec) -> Option<Self> {
+        spec.model.as_ref().map(|model| Self {
+            name: model.version.clone(),
+            digest: model.digest.clone(),
+            revision: Revision::of(spec, model),
+        })
+    }
+}
+
+/// Drops absent fields. `serde_json` keeps objects sorted by key, so the result has one text only.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => Value::Object(
+            fields
+                .into_iter()
+                .filter(|(_, v)| !v.is_null())
+                .map(|(k, v)| (k, without_nulls(v)))
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => scalar,
+    }
+}

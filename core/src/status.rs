@@ -1,0 +1,339 @@
+//! State to status and back: the domain on one side, what is written to the API server on the other.
+
+use jiff::Timestamp;
+
+use crate::counters::Counts;
+use crate::crd::{
+    AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, ModelReleaseStatus,
+    Rejected, SoakStatus,
+};
+use crate::period::Period;
+use crate::plan::{Because, Canary, Observed, Past, Phase, Plan, RouteSeen, Soak, Stage, State, Totals};
+use crate::policy::Policy;
+use crate::revision::{Revision, Version};
+
+/// The state that a status records. Total: whatever an older operator wrote has a meaning.
+pub fn state(status: &ModelReleaseStatus) -> State {
+    let soak = status.soak.as_ref().map(soak_of);
+    State {
+        stable: status.stable.as_ref().map(version_of),
+        canary: status.canary.as_ref().map(|canary| Canary {
+            version: version_of(&canary.arm),
+            stage: canary.stage,
+            step: canary.step,
+            since: canary.since,
+            unready_since: canary.unready_since,
+            paused_since: canary.paused_since,
+            trusted: canary.trusted,
+            failure: canary.failure.clone(),
+            soak,
+        }),
+        rejected: status.rejected.as_ref().map(|rejected| {
+            let version = Version {
+                name: rejected.version.clone(),
+                digest: String::new(),
+                revision: Revision::recorded(&rejected.revision),
+            };
+            (version, rejected.outcome.clone())
+        }),
+        history: status.history.iter().map(past_of).collect(),
+        totals: status.analysis.as_ref().map(totals_of).unwrap_or_default(),
+        last_soak: soak.filter(|_| status.canary.is_none()),
+    }
+}
+
+/// The status to write for `plan`. Equal inputs give an equal status, so nothing changed means nothing written.
+pub fn status(
+    before: &ModelReleaseStatus,
+    plan: &Plan,
+    policy: &Policy,
+    seen: &Observed,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> ModelReleaseStatus {
+    let state = &plan.state;
+    let ready = |revision: &Revision| seen.workloads.get(revision).map_or(0, |workload| workload.ready);
+    let arm = |version: &Version| Arm {
+        version: version.name.clone(),
+        digest: version.digest.clone(),
+        revision: version.revision.to_string(),
+        ready_replicas: ready(&version.revision),
+    };
+    let soak = state
+        .canary
+        .as_ref()
+        .map_or(state.last_soak, |canary| canary.soak);
+    let mut status = ModelReleaseStatus {
+        observed_generation: generation,
+        phase: plan.phase(),
+        conditions: Vec::new(),
+        stable: state.stable.as_ref().map(arm),
+        canary: state.canary.as_ref().map(|canary| CanaryStatus {
+            arm: arm(&canary.version),
+            stage: canary.stage,
+            step: canary.step,
+            weight: plan.wished_split(policy).weight(&canary.version.revision),
+            observed_weight: observed_weight(seen, &canary.version.revision),
+            since: canary.since,
+            unready_since: canary.unready_since,
+            paused_since: canary.paused_since,
+            trusted: canary.trusted,
+            failure: canary.failure.clone(),
+        }),
+        soak: soak.map(|soak| SoakStatus {
+            observed: Period::clamped(soak.observed),
+            required: Period::clamped(soak.required),
+            counted_until: soak.counted_until,
+        }),
+        analysis: (state.totals != Totals::default()).then(|| AnalysisStatus {
+            canary: figures(&state.totals.canary),
+            stable: figures(&state.totals.stable),
+        }),
+        rejected: state.rejected.as_ref().map(|(version, outcome)| Rejected {
+            version: version.name.clone(),
+            revision: version.revision.to_string(),
+            outcome: outcome.clone(),
+        }),
+        history: state.history.iter().map(entry).collect(),
+        display: Display::default(),
+    };
+    status.display = display(&status, soak, &plan.because.to_string());
+    status.conditions = conditions(before, plan, policy, seen, generation, now);
+    status
+}
+
+/// The status for a `spec` that cannot be carried out: everything as it was, and what to mend.
+pub fn stalled(
+    before: &ModelReleaseStatus,
+    reason: &'static str,
+    message: String,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> ModelReleaseStatus {
+    let wrong = Facts { reason, message };
+    let conditions = [
+        ("Ready", "False", wrong.clone()),
+        ("Reconciling", "False", wrong.clone()),
+        ("Stalled", "True", wrong.clone()),
+    ];
+    let mut status = ModelReleaseStatus {
+        observed_generation: generation,
+        phase: Phase::Held,
+        ..before.clone()
+    };
+    let kept = before
+        .conditions
+        .iter()
+        .filter(|c| !conditions.iter().any(|(type_, ..)| c.type_ == *type_))
+        .cloned();
+    status.conditions = conditions
+        .iter()
+        .map(|(type_, value, facts)| condition(before, type_, value, facts, generation, now))
+        .chain(kept)
+        .collect();
+    status.display.reason = wrong.message;
+    status
+}
+
+#[derive(Clone)]
+struct Facts {
+    reason: &'static str,
+    message: String,
+}
+
+fn conditions(
+    before: &ModelReleaseStatus,
+    plan: &Plan,
+    policy: &Policy,
+    seen: &Observed,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let facts = Facts {
+        reason: plan.because.reason(),
+        message: plan.because.to_string(),
+    };
+    let under_way = plan.state.canary.is_some();
+    let stalled = matches!(plan.because, Because::Rejected(_) | Because::GateClosed(_));
+    let ready = plan.because == Because::Settled;
+    let truth = |value: bool| if value { "True" } else { "False" };
+    let reconciling = !ready && !stalled && plan.because != Because::NoModelYet;
+    let promoted = match (&plan.state.canary, plan.state.history.first()) {
+        (Some(canary), _) => (
+            "Unknown",
+            Facts {
+                reason: "OnTrial",
+                message: format!("{} is on trial", canary.version.name),
+            },
+        ),
+        (None, Some(past)) => (
+            truth(past.outcome.reason == crate::plan::Reason::Promoted),
+            Facts {
+                reason: past.outcome.reason.as_str(),
+                message: past.outcome.message.clone(),
+            },
+        ),
+        (None, None) => (
+            "Unknown",
+            Facts {
+                reason: "NoTrialYet",
+                message: "no version has been tried".into(),
+            },
+        ),
+    };
+    let paused = if policy.paused {
+        ("True", "Paused", "spec.paused is true")
+    } else {
+        ("False", "Running", "spec.paused is false")
+    };
+    let gateway = match &seen.route {
+        RouteSeen::Unsupported(why) => Some(why.clone()),
+        RouteSeen::Missing | RouteSeen::Asked { .. } | RouteSeen::Carried(_) => None,
+    };
+    let facts = match gateway.filter(|_| under_way || plan.state.stable.is_some()) {
+        Some(message) => Facts {
+            reason: "GatewayMissing",
+            message,
+        },
+        None => facts,
+    };
+    [
+        ("Ready", truth(ready), facts.clone()),
+        ("Reconciling", truth(reconciling), facts.clone()),
+        ("Stalled", truth(stalled), facts),
+        ("Promoted", promoted.0, promoted.1),
+        (
+            "Paused",
+            paused.0,
+            Facts {
+                reason: paused.1,
+                message: paused.2.to_owned(),
+            },
+        ),
+    ]
+    .into_iter()
+    .map(|(type_, value, facts)| condition(before, type_, value, &facts, generation, now))
+    .collect()
+}
+
+/// A condition whose transition time moves only with its status.
+fn condition(
+    before: &ModelReleaseStatus,
+    type_: &str,
+    value: &str,
+    facts: &Facts,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let same = before
+        .conditions
+        .iter()
+        .find(|old| old.type_ == type_ && old.status == value);
+    Condition {
+        type_: type_.to_owned(),
+        status: value.to_owned(),
+        observed_generation: generation.unwrap_or_default(),
+        last_transition_time: same.map_or_else(|| whole_second(now), |old| old.last_transition_time),
+        reason: facts.reason.to_owned(),
+        message: facts.message.clone(),
+    }
+}
+
+fn whole_second(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+fn observed_weight(seen: &Observed, revision: &Revision) -> Option<i32> {
+    match &seen.route {
+        RouteSeen::Carried(split) => Some(split.weight(revision)),
+        RouteSeen::Missing => Some(0),
+        RouteSeen::Unsupported(_) | RouteSeen::Asked { .. } => None,
+    }
+}
+
+fn display(status: &ModelReleaseStatus, soak: Option<Soak>, reason: &str) -> Display {
+    let weight = status.canary.as_ref().map(|canary| {
+        let seen = canary
+            .observed_weight
+            .map_or_else(|| "?".to_owned(), |weight| weight.to_string());
+        format!("{}/{seen}", canary.weight)
+    });
+    let seconds = crate::plan::whole_seconds;
+    let clock = soak
+        .filter(|_| {
+            status
+                .canary
+                .as_ref()
+                .is_some_and(|canary| canary.stage != Stage::Preparing)
+        })
+        .map(|soak| format!("{}/{}", seconds(soak.observed), seconds(soak.required)));
+    Display {
+        weight: weight.unwrap_or_default(),
+        soak: clock.unwrap_or_default(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn version_of(arm: &Arm) -> Version {
+    Version {
+        name: arm.version.clone(),
+        digest: arm.digest.clone(),
+        revision: Revision::recorded(&arm.revision),
+    }
+}
+
+fn soak_of(soak: &SoakStatus) -> Soak {
+    Soak {
+        observed: soak.observed.get(),
+        required: soak.required.get(),
+        counted_until: soak.counted_until,
+    }
+}
+
+fn totals_of(analysis: &AnalysisStatus) -> Totals {
+    Totals {
+        canary: counts_of(&analysis.canary),
+        stable: counts_of(&analysis.stable),
+    }
+}
+
+fn counts_of(figures: &ArmFigures) -> Counts {
+    Counts {
+        requests: figures.requests,
+        failures: figures.failures,
+        successes: figures.successes,
+        latency_seconds_sum: figures.latency_seconds_sum,
+    }
+}
+
+fn figures(counts: &Counts) -> ArmFigures {
+    ArmFigures {
+        requests: counts.requests,
+        failures: counts.failures,
+        successes: counts.successes,
+        latency_seconds_sum: counts.latency_seconds_sum,
+        latency_ms_mean: counts.mean_seconds().map(|mean| (mean * 10_000.0).round() / 10.0),
+    }
+}
+
+fn entry(past: &Past) -> HistoryEntry {
+    HistoryEntry {
+        version: past.version.name.clone(),
+        digest: past.version.digest.clone(),
+        revision: past.version.revision.to_string(),
+        outcome: past.outcome.clone(),
+        at: past.at,
+    }
+}
+
+fn past_of(entry: &HistoryEntry) -> Past {
+    Past {
+        version: Version {
+            name: entry.version.clone(),
+            digest: entry.digest.clone(),
+            revision: Revision::recorded(&entry.revision),
+        },
+        outcome: entry.outcome.clone(),
+        at: entry.at,
+    }
+}

@@ -1,0 +1,39 @@
+//! Settings of the process. Nothing else reads the environment; releases are configured by their objects.
+
+use std::net::SocketAddr;
+
+/// Watches `ModelReleases` and carries them out.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(version, about)]
+pub struct Args {
+    /// Address of `/metrics`, `/healthz` and `/readyz`.
+    #[arg(long, env = "SERIN_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Namespace to watch; all where absent.
+    #[arg(long, env = "SERIN_WATCH_NAMESPACE")]
+    pub watch_namespace: Option<String>,
+    /// Namespace of the Lease by which replicas elect a leader.
+    #[arg(long, env = "SERIN_NAMESPACE", default_value = "serin-system")]
+    pub namespace: String,
+    /// Name of this replica in the Lease.
+    #[arg(long, env = "SERIN_IDENTITY", default_value = "serin-operator")]
+    pub identity: String,
+    /// How long a leader that has gone silent is waited for, in seconds.
+    #[arg(long, env = "SERIN_LEASE_SECONDS", default_value_t = 10)]
+    pub lease_seconds: u64,
+    /// Form of the log.
+    #[arg(long, env = "SERIN_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What is logged, for example `info` or `serin_operator=debug`.
+    #[arg(long, env = "SERIN_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}

@@ -1,0 +1,147 @@
+//! Builds the objects of a release. Pure, and cannot fail: what can be wrong was checked before.
+
+use k8s_openapi::api::core::v1::Service;
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+use serin_core::crd::{ModelReleaseSpec, ModelSource};
+use serin_core::plan::Split;
+use serin_core::revision::Revision;
+
+use crate::release::{Identity, RELEASE_LABEL, REVISION_LABEL, http_route};
+
+/// Port of the Services; the pods' port is looked up by name.
+const SERVICE_PORT: i32 = 80;
+
+/// The Deployment of a revision.
+///
+/// Rolling updates never take a ready pod away, because the pods of a revision only ever change by hand.
+pub(crate) fn deployment(
+    id: &Identity,
+    spec: &ModelReleaseSpec,
+    model: &ModelSource,
+    revision: &Revision,
+    replicas: i32,
+) -> Value {
+    let mut labels = spec.serving.template.metadata.labels.clone();
+    labels.extend(id.labels(revision));
+    let mut pod = spec.serving.template.spec.clone();
+    for list in ["containers", "initContainers"] {
+        for container in pod
+            .get_mut(list)
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
+            add_environment(container, model, revision);
+        }
+    }
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": id.revision_name(revision),
+            "namespace": id.namespace,
+            "labels": id.labels(revision),
+            "annotations": { "serin.dev/version": model.version, "serin.dev/digest": model.digest },
+            "ownerReferences": [id.owner],
+        },
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 0,
+            "selector": { "matchLabels": { RELEASE_LABEL: id.name, REVISION_LABEL: revision } },
+            "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } },
+            "template": {
+                "metadata": { "labels": labels, "annotations": spec.serving.template.metadata.annotations },
+                "spec": pod,
+            },
+        },
+    })
+}
+
+/// What every container is told of its model; values written in the template stay.
+fn add_environment(container: &mut Value, model: &ModelSource, revision: &Revision) {
+    let Some(container) = container.as_object_mut() else {
+        return;
+    };
+    let Some(list) = container.entry("env").or_insert_with(|| json!([])).as_array_mut() else {
+        return;
+    };
+    for (name, value) in [
+        ("SERIN_MODEL_URI", model.uri.as_str()),
+        ("SERIN_MODEL_DIGEST", model.digest.as_str()),
+        ("SERIN_MODEL_VERSION", model.version.as_str()),
+        ("SERIN_REVISION", revision.as_str()),
+    ] {
+        if !list
+            .iter()
+            .any(|entry| entry.get("name").and_then(Value::as_str) == Some(name))
+        {
+            list.push(json!({ "name": name, "value": value }));
+        }
+    }
+}
+
+/// The Service of a revision, to which the route sends traffic.
+pub(crate) fn revision_service(id: &Identity, spec: &ModelReleaseSpec, revision: &Revision) -> Value {
+    service(id, &id.revision_name(revision), &spec.serving.port, revision)
+}
+
+/// The stable-named Service, for clients inside the cluster.
+pub(crate) fn stable_service(id: &Identity, spec: &ModelReleaseSpec, revision: &Revision) -> Value {
+    service(id, &id.name, &spec.serving.port, revision)
+}
+
+fn service(id: &Identity, name: &str, port: &str, revision: &Revision) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": name,
+            "namespace": id.namespace,
+            "labels": id.labels(revision),
+            "ownerReferences": [id.owner],
+        },
+        "spec": {
+            "selector": { RELEASE_LABEL: id.name, REVISION_LABEL: revision },
+            "ports": [{ "name": "http", "port": SERVICE_PORT, "targetPort": port, "protocol": "TCP" }],
+        },
+    })
+}
+
+/// The revision that a Service selects.
+pub(crate) fn selected_revision(service: &Service) -> Option<Revision> {
+    service
+        .spec
+        .as_ref()?
+        .selector
+        .as_ref()?
+        .get(REVISION_LABEL)
+        .map(|text| Revision::recorded(text))
+}
+
+/// The route with these weights.
+///
+/// All backends stand in one rule without filters of their own: Envoy then keeps one cluster for the rule, and a
+/// change of weights is one update that loses no request. A filter per backend would not.
+pub(crate) fn route(id: &Identity, spec: &ModelReleaseSpec, split: &Split) -> DynamicObject {
+    let gateway = &spec.route.gateway;
+    let backends: Vec<Value> = split
+        .weights()
+        .map(|(revision, weight)| json!({ "name": id.revision_name(revision), "port": SERVICE_PORT, "weight": weight }))
+        .collect();
+    let mut route = DynamicObject::new(&id.name, &http_route())
+        .within(&id.namespace)
+        .data(json!({
+            "spec": {
+                "parentRefs": gateway.parent_refs,
+                "hostnames": gateway.hostnames,
+                "rules": [{
+                    "matches": [{ "path": { "type": "PathPrefix", "value": gateway.path } }],
+                    "backendRefs": backends,
+                }],
+            },
+        }));
+    route.metadata.labels = Some([(RELEASE_LABEL.to_owned(), id.name.clone())].into());
+    route.metadata.owner_references = Some(vec![id.owner.clone()]);
+    route
+}

@@ -1,0 +1,55 @@
+//! What every look shares.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use kube::Client;
+
+use crate::metrics::Metrics;
+
+/// Tells the time. Only `main` hands out one that reads the system's.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What every look shares.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// Queries of metrics.
+    pub http: reqwest::Client,
+    /// The time.
+    pub clock: Clock,
+    /// What the operator counts about itself.
+    pub metrics: Arc<Metrics>,
+    /// Failed looks in a row by release, for the pauses between them.
+    pub(crate) failures: Mutex<HashMap<String, u32>>,
+}
+
+impl Context {
+    /// A context over these parts.
+    pub fn new(client: Client, http: reqwest::Client, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self {
+            client,
+            http,
+            clock,
+            metrics,
+            failures: Mutex::default(),
+        }
+    }
+
+    /// Notes a failed look; answers how many there have been in a row.
+    pub(crate) fn failed(&self, release: &str) -> u32 {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(release.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    /// Notes a look that was finished.
+    pub(crate) fn succeeded(&self, release: &str) {
+        self.failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(release);
+    }
+}

@@ -1,0 +1,59 @@
+//! Why a look could not be finished.
+
+use kube::runtime::finalizer;
+
+/// Why a look could not be finished. Traffic stays where it was; the look is repeated with growing pauses.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The object is no `ModelRelease`; only its author can help.
+    #[error("the object is malformed: {0}")]
+    Malformed(String),
+    /// The API server did not do what was asked.
+    #[error("cannot {what}")]
+    Api {
+        /// What was asked.
+        what: String,
+        /// Its answer.
+        source: Box<kube::Error>,
+    },
+    /// The finalizer could not be set or removed.
+    #[error("cannot keep the finalizer")]
+    Finalizer(#[source] Box<finalizer::Error<Error>>),
+}
+
+impl Error {
+    /// Marks what was asked when `source` came back.
+    pub(crate) fn api(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Api {
+            what,
+            source: Box::new(source),
+        }
+    }
+
+    /// One word for metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "Malformed",
+            Self::Api { .. } => "Api",
+            Self::Finalizer(_) => "Finalizer",
+        }
+    }
+
+    /// The API server's words, when it refused an object as wrong: asking again is pointless.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let Self::Api { what, source } = self else {
+            return None;
+        };
+        let kube::Error::Api(status) = source.as_ref() else {
+            return None;
+        };
+        let wrong = status.code == 422 || status.code == 400;
+        wrong.then(|| format!("the API server refuses to {what}: {}", status.message))
+    }
+}
+
+/// Whether the API server does not know the thing.
+pub(crate) fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}

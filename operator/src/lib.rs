@@ -1,0 +1,23 @@
+//! The operator: watches releases, observes the world, carries out plans, records what it did.
+//!
+//! One data path: observe → plan → effects first, status last. Everything that decides is in `serin-core`; everything
+//! here is input and output.
+
+pub mod args;
+mod build;
+mod context;
+mod error;
+mod metrics;
+mod observe;
+mod perform;
+mod prometheus;
+mod reconcile;
+mod record;
+mod release;
+pub mod run;
+mod serve;
+
+pub use self::context::{Clock, Context};
+pub use self::error::Error;
+pub use self::metrics::Metrics;
+pub use self::reconcile::reconcile;

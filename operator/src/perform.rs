@@ -1,0 +1,153 @@
+//! Carries out actions. Each is a wish that twice equals once.
+
+use std::fmt::Debug;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Service;
+use kube::Resource;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use serin_core::crd::ModelReleaseSpec;
+use serin_core::plan::{Action, Split};
+use serin_core::revision::Revision;
+
+use crate::build;
+use crate::context::Context;
+use crate::error::{Error, is_not_found};
+use crate::release::{FIELD_MANAGER, Identity, http_route};
+
+/// Carries out one action.
+pub(crate) async fn perform(
+    action: &Action,
+    id: &Identity,
+    spec: &ModelReleaseSpec,
+    ctx: &Context,
+) -> Result<(), Error> {
+    tracing::info!(?action, "acting");
+    match action {
+        Action::Deploy { revision, replicas } => deploy(id, spec, revision, *replicas, ctx).await,
+        Action::Scale { revision, replicas } => scale(id, revision, *replicas, ctx).await,
+        Action::Route(split) => route(id, spec, split, ctx).await,
+        Action::PointService(revision) => {
+            let service = build::stable_service(id, spec, revision);
+            apply(&api::<Service>(id, ctx), &id.name, &service, "the stable Service").await
+        }
+        Action::Delete(revision) => delete(id, revision, ctx).await,
+    }
+}
+
+fn api<K>(id: &Identity, ctx: &Context) -> Api<K>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    Api::namespaced(ctx.client.clone(), &id.namespace)
+}
+
+/// The Service first: the route may name it as soon as the pods are ready.
+async fn deploy(
+    id: &Identity,
+    spec: &ModelReleaseSpec,
+    revision: &Revision,
+    replicas: i32,
+    ctx: &Context,
+) -> Result<(), Error> {
+    let Some(model) = &spec.model else { return Ok(()) };
+    let name = id.revision_name(revision);
+    let service = build::revision_service(id, spec, revision);
+    apply(
+        &api::<Service>(id, ctx),
+        &name,
+        &service,
+        "the revision's Service",
+    )
+    .await?;
+    let deployment = build::deployment(id, spec, model, revision, replicas);
+    apply(
+        &api::<Deployment>(id, ctx),
+        &name,
+        &deployment,
+        "the revision's Deployment",
+    )
+    .await
+}
+
+/// Touches the replica count alone: the template of an older revision is not known any more and must not change.
+async fn scale(id: &Identity, revision: &Revision, replicas: i32, ctx: &Context) -> Result<(), Error> {
+    let name = id.revision_name(revision);
+    let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PatchParams::default()
+    };
+    match api::<Deployment>(id, ctx).patch(&name, &params, &patch).await {
+        Err(error) if is_not_found(&error) && replicas == 0 => Ok(()),
+        done => done
+            .map(|_| ())
+            .map_err(Error::api(format!("scale {name} to {replicas}"))),
+    }
+}
+
+async fn route(id: &Identity, spec: &ModelReleaseSpec, split: &Split, ctx: &Context) -> Result<(), Error> {
+    let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &id.namespace, &http_route());
+    let done = if split.is_empty() {
+        api.delete(&id.name, &DeleteParams::default()).await.map(|_| ())
+    } else {
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        api.patch(&id.name, &params, &Patch::Apply(build::route(id, spec, split)))
+            .await
+            .map(|_| ())
+    };
+    match done {
+        // Nothing to delete, or no Gateway API to write to: the next look sees it and says so.
+        Err(error) if is_not_found(&error) => Ok(()),
+        done => done.map_err(Error::api("write the HTTPRoute")),
+    }
+}
+
+async fn delete(id: &Identity, revision: &Revision, ctx: &Context) -> Result<(), Error> {
+    let name = id.revision_name(revision);
+    let background = DeleteParams::background();
+    let deployment = api::<Deployment>(id, ctx)
+        .delete(&name, &background)
+        .await
+        .map(|_| ());
+    let service = api::<Service>(id, ctx)
+        .delete(&name, &background)
+        .await
+        .map(|_| ());
+    for done in [service, deployment] {
+        match done {
+            Err(error) if is_not_found(&error) => {}
+            done => done.map_err(Error::api(format!("delete {name}")))?,
+        }
+    }
+    Ok(())
+}
+
+async fn apply<K>(
+    api: &Api<K>,
+    name: &str,
+    object: &(impl Serialize + Debug),
+    what: &str,
+) -> Result<(), Error>
+where
+    K: Resource + Clone + DeserializeOwned + Debug,
+{
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    api.patch(name, &params, &Patch::Apply(object))
+        .await
+        .map(|_| ())
+        .map_err(Error::api(format!("apply {what} {name}")))
+}
+
+/// Takes the traffic away before the owner's deletion takes the pods.
+pub(crate) async fn take_traffic_away(
+    id: &Identity,
+    spec: &ModelReleaseSpec,
+    ctx: &Context,
+) -> Result<(), Error> {
+    route(id, spec, &Split::default(), ctx).await
+}

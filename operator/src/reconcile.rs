@@ -1,0 +1,151 @@
+//! One look at one release.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::Api;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action as Next;
+use kube::runtime::finalizer::{Event, finalizer};
+use kube::{Resource as _, ResourceExt as _};
+use serin_core::crd::ModelRelease;
+use serin_core::plan::plan;
+use serin_core::policy::Policy;
+use serin_core::status;
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::observe::observe;
+use crate::perform::{perform, take_traffic_away};
+use crate::record::{record, tell};
+use crate::release::{FINALIZER, Identity};
+
+/// Longest pause after failed looks.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Brings one release one move closer to its spec.
+///
+/// Effects come before the status. A crash in between repeats the effects, which are idempotent: it can make a
+/// release slower, never faster. A `spec` that cannot be carried out changes nothing but the conditions.
+///
+/// Errors: the look is repeated with growing pauses; traffic stays where it was.
+async fn look(release: Arc<ModelRelease>, ctx: &Context) -> Result<Next, Error> {
+    let id = identity(&release)?;
+    let now = (ctx.clock)();
+    let before = release.status.clone().unwrap_or_default();
+    let policy = match Policy::new(&id.name, &release.spec) {
+        Ok(policy) => policy,
+        Err(wrong) => {
+            let stalled = status::stalled(
+                &before,
+                wrong.reason(),
+                wrong.to_string(),
+                release.metadata.generation,
+                now,
+            );
+            record(&stalled, &release, &id, ctx).await?;
+            return Ok(Next::await_change());
+        }
+    };
+    let state = status::state(&before);
+    let seen = observe(&release, &id, &policy, &state, ctx, now).await?;
+
+    let plan = plan(&policy, &state, &seen, now);
+
+    for action in &plan.actions {
+        if let Err(error) = perform(action, &id, &release.spec, ctx).await {
+            let Some(refusal) = error.refusal() else {
+                return Err(error);
+            };
+            let stalled = status::stalled(&before, "Refused", refusal, release.metadata.generation, now);
+            record(&stalled, &release, &id, ctx).await?;
+            return Ok(Next::requeue(LONGEST_PAUSE));
+        }
+    }
+    tell(&plan.news, &release, &id, ctx, now).await?;
+    let status = status::status(&before, &plan, &policy, &seen, release.metadata.generation, now);
+    record(&status, &release, &id, ctx).await?;
+    ctx.metrics.looked(&id.namespace, &id.name, &plan);
+    Ok(Next::requeue(
+        Duration::try_from(plan.look_again).unwrap_or(LONGEST_PAUSE),
+    ))
+}
+
+/// Looks at a release, or takes leave of one that is being deleted.
+pub async fn reconcile(
+    release: Arc<DeserializeGuard<ModelRelease>>,
+    ctx: Arc<Context>,
+) -> Result<Next, Error> {
+    let started = (ctx.clock)();
+    let release = match &release.0 {
+        Ok(release) => Arc::new(release.clone()),
+        Err(invalid) => return Err(Error::Malformed(invalid.error.clone())),
+    };
+    let key = key(&release);
+    let api: Api<ModelRelease> =
+        Api::namespaced(ctx.client.clone(), &release.namespace().unwrap_or_default());
+    let done = finalizer(&api, FINALIZER, release, |event| async {
+        match event {
+            Event::Apply(release) => look(release, &ctx).await,
+            Event::Cleanup(release) => {
+                take_traffic_away(&identity(&release)?, &release.spec, &ctx).await?;
+                Ok(Next::await_change())
+            }
+        }
+    })
+    .await;
+    ctx.metrics.reconciled((ctx.clock)().duration_since(started));
+    match done {
+        Ok(next) => {
+            ctx.succeeded(&key);
+            Ok(next)
+        }
+        Err(
+            kube::runtime::finalizer::Error::ApplyFailed(error)
+            | kube::runtime::finalizer::Error::CleanupFailed(error),
+        ) => Err(error),
+        Err(error) => Err(Error::Finalizer(Box::new(error))),
+    }
+}
+
+/// Pauses after a failed look: longer each time, up to a cap.
+pub(crate) fn pause(release: &Arc<DeserializeGuard<ModelRelease>>, error: &Error, ctx: &Context) -> Next {
+    let key = match &release.0 {
+        Ok(release) => key(release),
+        Err(invalid) => invalid.metadata.name.clone().unwrap_or_default(),
+    };
+    let times = ctx.failed(&key);
+    ctx.metrics.failed(error.reason());
+    tracing::warn!(release = key, times, error = %Chain(error), "the look is repeated");
+    let pause =
+        Duration::from_millis(200).saturating_mul(2u32.saturating_pow(times.saturating_sub(1).min(16)));
+    Next::requeue(pause.min(LONGEST_PAUSE))
+}
+
+fn key(release: &ModelRelease) -> String {
+    format!(
+        "{}/{}",
+        release.namespace().unwrap_or_default(),
+        release.name_any()
+    )
+}
+
+fn identity(release: &ModelRelease) -> Result<Identity, Error> {
+    Identity::of(release)
+        .ok_or_else(|| Error::Malformed(format!("{} has no namespace or uid", ModelRelease::kind(&()))))
+}
+
+/// An error with its sources, on one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(source) = next {
+            write!(f, ": {source}")?;
+            next = source.source();
+        }
+        Ok(())
+    }
+}

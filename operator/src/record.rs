@@ -1,0 +1,102 @@
+//! Writes down what was done: events, then the status.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Resource as _, ResourceExt as _};
+use serde_json::json;
+use serin_core::crd::{API_VERSION, ModelRelease, ModelReleaseStatus};
+use serin_core::digest::Digest;
+use serin_core::plan::News;
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::release::{FIELD_MANAGER, Identity};
+
+/// Publishes an event per piece of news.
+///
+/// The name of an event follows from the transition, so that a crash between the event and the status repeats the
+/// call and not the event.
+pub(crate) async fn tell(
+    news: &[News],
+    release: &ModelRelease,
+    id: &Identity,
+    ctx: &Context,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let api: Api<Event> = Api::namespaced(ctx.client.clone(), &id.namespace);
+    for one in news {
+        tracing::info!(revision = %one.revision, reason = one.reason, "{}", one.message);
+        match api
+            .create(&PostParams::default(), &event(one, release, id, now))
+            .await
+        {
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            done => done.map(|_| ()).map_err(Error::api("publish an event"))?,
+        }
+    }
+    Ok(())
+}
+
+fn event(news: &News, release: &ModelRelease, id: &Identity, now: Timestamp) -> Event {
+    let trial = release
+        .status
+        .as_ref()
+        .and_then(|status| status.history.first())
+        .map(|past| past.at.to_string());
+    let transition = json!([release.uid(), trial, news.revision, news.reason, news.ordinal]);
+    let name = format!(
+        "{}.{}",
+        id.name,
+        Digest::of(transition.to_string().as_bytes()).short()
+    );
+    let mut regarding: ObjectReference = release.object_ref(&());
+    regarding.api_version = Some(API_VERSION.into());
+    Event {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: Some(id.namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        involved_object: regarding,
+        reason: Some(news.reason.into()),
+        message: Some(news.message.clone()),
+        type_: Some(if news.warning { "Warning" } else { "Normal" }.into()),
+        action: Some(news.reason.into()),
+        source: Some(EventSource {
+            component: Some(FIELD_MANAGER.into()),
+            host: None,
+        }),
+        first_timestamp: Some(Time(now)),
+        last_timestamp: Some(Time(now)),
+        count: Some(1),
+        reporting_component: Some(FIELD_MANAGER.into()),
+        ..Event::default()
+    }
+}
+
+/// Writes the status, unless it says what is written already.
+pub(crate) async fn record(
+    status: &ModelReleaseStatus,
+    release: &ModelRelease,
+    id: &Identity,
+    ctx: &Context,
+) -> Result<(), Error> {
+    if release.status.as_ref() == Some(status) {
+        return Ok(());
+    }
+    let api: Api<ModelRelease> = Api::namespaced(ctx.client.clone(), &id.namespace);
+    // With the version that was read: a status built on an older look is refused, and the look repeated.
+    let object = json!({
+        "apiVersion": API_VERSION,
+        "kind": "ModelRelease",
+        "metadata": { "name": id.name, "resourceVersion": release.resource_version() },
+        "status": status,
+    });
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    api.patch_status(&id.name, &params, &Patch::Apply(object))
+        .await
+        .map(|_| ())
+        .map_err(Error::api("write the status"))
+}

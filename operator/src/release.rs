@@ -1,0 +1,69 @@
+//! Names, labels and annotations of a release and of what it owns.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{ApiResource, GroupVersionKind};
+use kube::{Resource as _, ResourceExt as _};
+use serin_core::crd::ModelRelease;
+use serin_core::revision::Revision;
+
+/// Owner of our fields in server-side apply.
+pub(crate) const FIELD_MANAGER: &str = "serin-operator";
+/// Label that names the release of an object.
+pub(crate) const RELEASE_LABEL: &str = "serin.dev/release";
+/// Label that names the revision of an object.
+pub(crate) const REVISION_LABEL: &str = "serin.dev/revision";
+/// Annotation that asks for an abort of the revision it names.
+pub(crate) const ABORT_ANNOTATION: &str = "serin.dev/abort";
+/// Finalizer that takes the traffic away before the pods.
+pub(crate) const FINALIZER: &str = "serin.dev/traffic-first";
+
+/// Where a release lives and what its objects are called.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) owner: OwnerReference,
+}
+
+impl Identity {
+    /// The identity of a stored release; none for one that was never stored.
+    pub(crate) fn of(release: &ModelRelease) -> Option<Self> {
+        Some(Self {
+            name: release.name_any(),
+            namespace: release.namespace()?,
+            owner: release.controller_owner_ref(&())?,
+        })
+    }
+
+    /// Name of a revision's Deployment and Service.
+    pub(crate) fn revision_name(&self, revision: &Revision) -> String {
+        format!("{}-{revision}", self.name)
+    }
+
+    /// Selects everything a release owns.
+    pub(crate) fn selector(&self) -> String {
+        format!("{RELEASE_LABEL}={}", self.name)
+    }
+
+    /// Labels of a revision's objects.
+    pub(crate) fn labels(&self, revision: &Revision) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (RELEASE_LABEL.to_owned(), self.name.clone()),
+            (REVISION_LABEL.to_owned(), revision.to_string()),
+            (
+                "app.kubernetes.io/managed-by".to_owned(),
+                FIELD_MANAGER.to_owned(),
+            ),
+        ])
+    }
+}
+
+/// The kind `HTTPRoute`, whose types no maintained crate has for this client.
+pub(crate) fn http_route() -> ApiResource {
+    ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"),
+        "httproutes",
+    )
+}
