@@ -78,6 +78,11 @@ impl Cluster {
         }
     }
 
+    /// The API server's record of writes; kind keeps none.
+    pub(crate) fn audit_log(&self) -> Option<PathBuf> {
+        (self.provider == Provider::Local).then(|| self.state.join("audit.log"))
+    }
+
     /// Names of the images the node has.
     pub(crate) fn images(&self) -> Result<Vec<String>> {
         match self.provider {
