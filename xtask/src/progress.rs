@@ -91,6 +91,14 @@ impl Step {
         }
     }
 
+    /// Shows a change of state: beside the step on a terminal, as a line of its own elsewhere.
+    pub(crate) fn news(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(line.to_owned()),
+            None => self.progress.say(format!("    {line}")),
+        }
+    }
+
     /// Ends the step well.
     pub(crate) fn done(mut self) {
         let took = self.began.elapsed();

@@ -282,7 +282,11 @@ impl fmt::Display for Report {
         }
         for loss in self.losses.iter().take(SHOWN_LOSSES) {
             let mark = loss.mark.as_deref().unwrap_or("the start");
-            writeln!(f, "lost at {:.3} s after {mark}: {} ({})", loss.offset_seconds, loss.kind, loss.detail)?;
+            writeln!(
+                f,
+                "lost at {:.3} s after {mark}: {} ({})",
+                loss.offset_seconds, loss.kind, loss.detail
+            )?;
         }
         let more = self.totals.counts.lost.saturating_sub(SHOWN_LOSSES as u64);
         if more > 0 {

@@ -1,11 +1,42 @@
 //! The story: a recommender is trained, released, improved, and two bad versions are withdrawn.
 
-use anyhow::{Result, bail};
+mod facts;
+mod install;
+mod load;
+mod release;
+mod story;
 
-use crate::progress::Progress;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::cluster;
+use crate::progress::{Progress, seconds};
 use crate::settings::Settings;
+use crate::stack;
+
+pub(crate) use facts::Facts;
 
 /// Tells the story and leaves everything running.
-pub(crate) fn run(_settings: &Settings, _progress: &Progress) -> Result<()> {
-    bail!("the demo is not built yet")
+///
+/// Errors: a part that cannot be built or started, or a fact of the story that is not as it must be.
+pub(crate) fn run(settings: &Settings, progress: &Progress) -> Result<()> {
+    let began = Instant::now();
+    let facts = tell(settings, progress)?;
+    progress.say(facts.table());
+    progress.say(format!("  took         {}", seconds(began.elapsed())));
+    progress.say(format!(
+        "  look around  kubectl --kubeconfig {} -n demo get mrel -o wide",
+        settings.state().join("admin.kubeconfig").display()
+    ));
+    progress.say("  clean up     cargo demo down");
+    facts.judge()
+}
+
+/// Builds, starts and installs what is missing, then plays the story once.
+pub(crate) fn tell(settings: &Settings, progress: &Progress) -> Result<Facts> {
+    let cluster = cluster::up(settings, progress)?;
+    stack::install(settings, progress, &cluster)?;
+    let scene = install::install(settings, progress, &cluster)?;
+    story::play(&scene, progress)
 }

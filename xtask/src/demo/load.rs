@@ -1,0 +1,127 @@
+//! The load of simulated viewers, as a process of this host that asks through the gateway.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::wait::{self, Look};
+
+/// Where the driver takes orders.
+const CONTROL: &str = "127.0.0.1:9381";
+/// Requests a second.
+pub(crate) const RATE: &str = "200";
+
+/// A running load. Dropped, it is killed.
+pub(crate) struct Load {
+    child: Child,
+}
+
+impl Load {
+    /// Starts to ask, and waits until the driver takes orders.
+    pub(crate) fn start(simulator: &Path, url: &str) -> Result<Self> {
+        let child = Command::new(simulator)
+            .args([
+                "--log",
+                "warn",
+                "load",
+                "--url",
+                url,
+                "--rate",
+                RATE,
+                "--timeout",
+                "5s",
+            ])
+            .args(["--arrivals", "poisson", "--control", CONTROL])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", simulator.display()))?;
+        let load = Self { child };
+        wait::until(
+            "the load driver",
+            Duration::from_secs(10),
+            Duration::from_millis(50),
+            || {
+                Ok(match ask("GET", "/healthz") {
+                    Ok(_) => Look::Ready(()),
+                    Err(error) => Look::NotYet(format!("{error:#}")),
+                })
+            },
+        )?;
+        Ok(load)
+    }
+
+    /// Begins a new chapter of the counts.
+    pub(crate) fn mark(&self, name: &str) -> Result<()> {
+        ask("POST", &format!("/mark/{name}")).map(drop)
+    }
+
+    /// The counts so far, as the module `load::report` of the simulator describes them.
+    pub(crate) fn stats(&self) -> Result<Value> {
+        serde_json::from_str(&ask("GET", "/stats")?).context("the load driver's counts are no JSON")
+    }
+
+    /// Sends nothing more, waits until every request has ended, and answers the final counts.
+    pub(crate) fn stop(mut self) -> Result<Value> {
+        ask("POST", "/stop")?;
+        let mut last = self.stats()?;
+        loop {
+            if self
+                .child
+                .try_wait()
+                .context("cannot wait for the load driver")?
+                .is_some()
+            {
+                return Ok(last);
+            }
+            // The last answer before it ends is the whole count: it ends when nothing is in flight.
+            match self.stats() {
+                Ok(stats) if stats["totals"]["inFlight"] == 0 => {
+                    last = stats;
+                    return Ok(last);
+                }
+                Ok(stats) => last = stats,
+                Err(_) => {}
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // Ended already is fine.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// One request to the driver on this host.
+fn ask(method: &str, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(CONTROL).context("the load driver does not answer")?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {CONTROL}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .context("the load driver broke off")?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .context("the load driver gave no answer")?;
+    if !head.starts_with("HTTP/1.1 200") {
+        bail!(
+            "{method} {path}: {} {body}",
+            head.lines().next().unwrap_or_default()
+        );
+    }
+    Ok(body.to_owned())
+}

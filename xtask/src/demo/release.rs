@@ -1,0 +1,95 @@
+//! What a ModelRelease says of itself.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::install::{NAMESPACE, RELEASE};
+use crate::kubectl::Kubectl;
+
+/// One look at the release.
+#[derive(Clone, Debug)]
+pub(crate) struct Release(pub(crate) Value);
+
+impl Release {
+    /// Looks now.
+    pub(crate) fn look(kubectl: &Kubectl) -> Result<Self> {
+        kubectl
+            .get_json(&["--namespace", NAMESPACE, &format!("mrel/{RELEASE}")])
+            .map(Self)
+    }
+
+    pub(crate) fn text(&self, pointer: &str) -> &str {
+        self.0
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn count(&self, pointer: &str) -> u64 {
+        self.0.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
+    }
+
+    pub(crate) fn wanted(&self) -> &str {
+        self.text("/spec/model/version")
+    }
+
+    pub(crate) fn stable(&self) -> &str {
+        self.text("/status/stable/version")
+    }
+
+    pub(crate) fn canary(&self) -> &str {
+        self.text("/status/canary/version")
+    }
+
+    /// Whether a canary with its share of traffic is being observed.
+    pub(crate) fn is_soaking(&self) -> bool {
+        self.text("/status/canary/stage") == "Soaking"
+            && self.0.pointer("/status/canary/observedWeight").is_some()
+    }
+
+    /// Why `version` was withdrawn, if its trial ended so.
+    pub(crate) fn withdrawal(&self, version: &str) -> Option<String> {
+        let rejected = self.text("/status/rejected/version") == version && self.canary().is_empty();
+        rejected.then(|| {
+            format!(
+                "{}: {}",
+                self.text("/status/rejected/outcome/reason"),
+                self.text("/status/rejected/outcome/message")
+            )
+        })
+    }
+
+    /// One line, as `kubectl get` would show it.
+    pub(crate) fn line(&self) -> String {
+        let or_dash = |text: &str| {
+            if text.is_empty() {
+                "–".to_owned()
+            } else {
+                text.to_owned()
+            }
+        };
+        format!(
+            "{} │ stable {} │ canary {} │ weight {} │ soak {} │ {}",
+            or_dash(self.text("/status/phase")),
+            or_dash(self.stable()),
+            or_dash(self.canary()),
+            or_dash(self.text("/status/display/weight")),
+            or_dash(self.text("/status/display/soak")),
+            or_dash(self.text("/status/display/reason")),
+        )
+    }
+}
+
+/// UIDs of the pods of a revision.
+pub(crate) fn pod_uids(kubectl: &Kubectl, revision: &str) -> Result<BTreeSet<String>> {
+    let selector = format!("serin.dev/release={RELEASE},serin.dev/revision={revision}");
+    let list = kubectl.get_json(&["--namespace", NAMESPACE, "pods", "--selector", &selector])?;
+    let pods = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(pods
+        .iter()
+        .filter_map(|pod| pod.pointer("/metadata/uid")?.as_str())
+        .map(str::to_owned)
+        .collect())
+}
