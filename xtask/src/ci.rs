@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::dataset;
+use crate::e2e;
 use crate::progress::Progress;
 use crate::settings::Settings;
 
@@ -56,5 +57,6 @@ pub(crate) fn run(settings: &Settings, progress: &Progress) -> Result<()> {
             );
         }
     }
-    Ok(())
+    progress.say("── end to end: cargo xtask e2e");
+    e2e::run(settings, progress, false)
 }

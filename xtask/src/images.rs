@@ -13,7 +13,7 @@ use crate::settings::Settings;
 use crate::tools::{Tool, Tools, debian_root};
 
 /// Raised when the steps below change.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 /// Archives of one image kept in the cache: the running one and those before it.
 const ARCHIVES_KEPT: usize = 3;
 

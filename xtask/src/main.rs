@@ -6,6 +6,7 @@ mod ci;
 mod cluster;
 mod dataset;
 mod demo;
+mod e2e;
 mod images;
 mod kubectl;
 mod ports;
@@ -47,6 +48,12 @@ enum Task {
     },
     /// Every check that public CI runs.
     Ci,
+    /// The story as a test, with crashes and outages; removes its cluster afterwards.
+    E2e {
+        /// Write what a person would have seen to docs/tutorial/.
+        #[arg(long)]
+        record: bool,
+    },
     /// A real Kubernetes on this machine.
     #[command(subcommand)]
     Cluster(ClusterVerb),
@@ -123,6 +130,7 @@ fn perform(task: Task, settings: &Settings, progress: &Progress) -> Result<()> {
             verb: Some(DemoVerb::Down),
         }
         | Task::Cluster(ClusterVerb::Down) => cluster::down(settings, progress),
+        Task::E2e { record } => e2e::run(settings, progress, record),
         Task::Ci => ci::run(settings, progress),
         Task::Cluster(ClusterVerb::Up) => {
             let cluster = cluster::up(settings, progress)?;

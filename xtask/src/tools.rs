@@ -288,7 +288,8 @@ pub(crate) fn download_wheel(requirements: &Path, out: &Path, step: &Step) -> Re
 
 /// Makes a root file system of the packages listed in a file, one a line, as a tar archive.
 ///
-/// The packages are unpacked, not configured: no maintainer script runs, and none is needed for libraries.
+/// The packages are unpacked, not configured: no maintainer script runs, and none is needed for libraries. The
+/// trusted certificates, where they are among the packages, are bundled here as their script would.
 pub(crate) fn debian_root(packages: &Path, tar: &Path, step: &Step) -> Result<()> {
     let list = fs::read_to_string(packages).with_context(|| format!("cannot read {}", packages.display()))?;
     let names: Vec<_> = list
@@ -305,7 +306,39 @@ pub(crate) fn debian_root(packages: &Path, tar: &Path, step: &Step) -> Result<()
         .arg(format!("--include={}", names.join(",")))
         .arg(DEBIAN_RELEASE)
         .arg(tar)
-        .follow(step)
+        .follow(step)?;
+    bundle_certificates(tar)
+}
+
+/// Adds the one file of trusted certificates that programs look for, made of those in the archive, if it has any.
+fn bundle_certificates(tar: &Path) -> Result<()> {
+    const FILE: &str = "./etc/ssl/certs/ca-certificates.crt";
+    let certificates = Run::new("tar")
+        .args([
+            "--extract",
+            "--to-stdout",
+            "--wildcards",
+            "./usr/share/ca-certificates/mozilla/*.crt",
+            "--file",
+        ])
+        .arg(tar);
+    // tar fails where nothing matches: an image without certificates is a good image.
+    let Ok(certificates) = certificates.output() else {
+        return Ok(());
+    };
+    let folder = tar.with_extension("certificates");
+    let file = folder.join(FILE);
+    let parent = file.parent().unwrap_or(&folder);
+    fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    fs::write(&file, certificates).with_context(|| format!("cannot write {}", file.display()))?;
+    Run::new("tar")
+        .args(["--append", "--owner=0", "--group=0", "--mtime=@0", "--file"])
+        .arg(tar)
+        .arg("--directory")
+        .arg(&folder)
+        .arg(FILE)
+        .output()?;
+    remove(&folder)
 }
 
 #[cfg(test)]

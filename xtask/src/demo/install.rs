@@ -1,9 +1,11 @@
 //! Installs the operator, the trainer and the release of the example.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::dataset;
@@ -32,6 +34,8 @@ pub(crate) struct Scene {
     pub(crate) simulator: PathBuf,
     /// Topic of this telling; a second telling must not meet the stream of the first.
     pub(crate) topic: String,
+    /// The release as it was after the first promotion, the pattern of later versions.
+    pub(crate) healthy: RefCell<Option<Value>>,
     /// Whether the shared volume holds `MovieLens` 100K.
     pub(crate) has_ratings: bool,
 }
@@ -113,6 +117,7 @@ pub(crate) fn install(settings: &Settings, progress: &Progress, cluster: &Cluste
         simulator_image: simulator,
         simulator: settings.cargo_target().join("release/serin-simulator"),
         topic,
+        healthy: RefCell::default(),
         has_ratings: dataset::ml_100k(settings, progress).is_some(),
     })
 }

@@ -27,10 +27,6 @@ impl Release {
             .unwrap_or_default()
     }
 
-    pub(crate) fn count(&self, pointer: &str) -> u64 {
-        self.0.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
-    }
-
     pub(crate) fn wanted(&self) -> &str {
         self.text("/spec/model/version")
     }

@@ -68,6 +68,7 @@ pub(crate) fn play(scene: &Scene, progress: &Progress) -> Result<Facts> {
         .push((second.clone(), "promoted after its soak".into()));
 
     let healthy = Release::look(&scene.kubectl)?;
+    scene.healthy.replace(Some(healthy.0.clone()));
     for (number, name, fault) in [
         (3, "slow", "--delay=normal:650ms:20ms"),
         (4, "failing", "--error-rate=0.05"),
@@ -75,18 +76,10 @@ pub(crate) fn play(scene: &Scene, progress: &Progress) -> Result<Facts> {
         chapter(progress, &format!("{number}  A {name} version"));
         let version = format!("{second}-{name}");
         load.mark(name)?;
-        scene
-            .kubectl
-            .run([
-                "patch",
-                "--namespace",
-                NAMESPACE,
-                "--type=merge",
-                &format!("mrel/{RELEASE}"),
-                "--patch",
-            ])
-            .arg(spoiled(&healthy, &version, fault, &scene.simulator_image)?.to_string())
-            .output()?;
+        patch(
+            scene,
+            &spoiled(&healthy, &version, fault, &scene.simulator_image)?,
+        )?;
         let release = until(scene, progress, &format!("{version} is withdrawn"), |release| {
             release.withdrawal(&version).is_some()
         })?;
@@ -115,8 +108,25 @@ fn chapter(progress: &Progress, title: &str) {
     progress.say(format!("\n{}", style(title).bold().cyan()));
 }
 
+/// Merges a patch into the release.
+pub(crate) fn patch(scene: &Scene, patch: &Value) -> Result<()> {
+    scene
+        .kubectl
+        .run([
+            "patch",
+            "--namespace",
+            NAMESPACE,
+            "--type=merge",
+            &format!("mrel/{RELEASE}"),
+            "--patch",
+        ])
+        .arg(patch.to_string())
+        .output()
+        .map(drop)
+}
+
 /// Waits for a state of the release; shows every state on the way.
-fn until(
+pub(crate) fn until(
     scene: &Scene,
     progress: &Progress,
     what: &str,

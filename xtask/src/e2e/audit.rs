@@ -1,0 +1,57 @@
+//! Counts what the operator writes, in the API server's own log.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+const USER: &str = "system:serviceaccount:serin-system:serin-operator";
+
+/// Writes of the operator: renewals of its Lease, and everything else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Writes {
+    pub(crate) leases: usize,
+    pub(crate) others: usize,
+}
+
+/// All writes of the operator in the log so far.
+pub(crate) fn writes(log: &Path) -> Result<Writes> {
+    let text = fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
+    Ok(count(&text))
+}
+
+fn count(log: &str) -> Writes {
+    let mut writes = Writes::default();
+    for line in log.lines().filter(|line| line.contains(USER)) {
+        // The last line may be half written; it will be whole at the next look.
+        let Ok(entry) = serde_json::from_str::<Value>(line) else {
+            continue;
+        };
+        if entry.pointer("/user/username").and_then(Value::as_str) != Some(USER) {
+            continue;
+        }
+        if entry.pointer("/objectRef/resource").and_then(Value::as_str) == Some("leases") {
+            writes.leases = writes.leases.saturating_add(1);
+        } else {
+            writes.others = writes.others.saturating_add(1);
+        }
+    }
+    writes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_operators_writes_count_and_its_lease_apart() {
+        let line = |user: &str, resource: &str| {
+            format!(
+                "{{\"user\":{{\"username\":\"{user}\"}},\"objectRef\":{{\"resource\":\"{resource}\"}}}}\n"
+            )
+        };
+        let log = line(USER, "leases") + &line(USER, "modelreleases") + &line("admin", "pods") + "{\"user\":";
+        assert_eq!(count(&log), Writes { leases: 1, others: 1 });
+    }
+}

@@ -1,0 +1,79 @@
+//! The demo's story as a test, and what it leaves out: crashes, a failover, bad models, a metrics store that is away.
+
+mod audit;
+mod operator;
+mod recorder;
+mod scenes;
+
+use anyhow::{Result, bail};
+use console::style;
+
+use crate::cluster;
+use crate::demo;
+use crate::progress::Progress;
+use crate::settings::Settings;
+
+/// What was checked so far.
+#[derive(Default)]
+pub(crate) struct Checks {
+    passed: usize,
+    failed: Vec<String>,
+}
+
+impl Checks {
+    /// Notes one check with what was seen, and says it.
+    pub(crate) fn check(&mut self, progress: &Progress, what: &str, holds: bool, seen: &str) {
+        if holds {
+            self.passed = self.passed.saturating_add(1);
+            progress.say(format!("  {} {what}: {seen}", style("✓").green()));
+        } else {
+            self.failed.push(format!("{what}: {seen}"));
+            progress.say(format!("  {} {what}: {seen}", style("✗").red()));
+        }
+    }
+}
+
+/// Plays everything on a cluster of its own and removes it afterwards, whatever happened.
+///
+/// With `record`, what a person would have seen is written to `docs/tutorial/`.
+///
+/// Errors: a check that failed, or a part that cannot be started; a leftover that cannot be removed.
+pub(crate) fn run(settings: &Settings, progress: &Progress, record: bool) -> Result<()> {
+    cluster::down(settings, progress)?;
+    let played = play(settings, progress, record);
+    let removed = cluster::down(settings, progress);
+    let checks = played?;
+    removed?;
+    progress.say(format!(
+        "end to end: {} passed, {} failed",
+        checks.passed,
+        checks.failed.len()
+    ));
+    if checks.failed.is_empty() {
+        return Ok(());
+    }
+    bail!("end to end: {}", checks.failed.join("; "))
+}
+
+fn play(settings: &Settings, progress: &Progress, record: bool) -> Result<Checks> {
+    let mut checks = Checks::default();
+    let (cluster, scene) = demo::prepare(settings, progress)?;
+    let recorder = recorder::Recorder::start(settings, &cluster)?;
+    let facts = demo::play(&scene, progress)?;
+    for (what, holds, seen) in facts.checks() {
+        checks.check(progress, what, holds, &seen);
+    }
+    let recording = recorder.stop(&scene.kubectl)?;
+    if record {
+        recording.write(&settings.checkout().join("docs/tutorial"), &facts)?;
+    }
+    let rss = operator::rss_kib(&scene.kubectl)?;
+    checks.check(
+        progress,
+        "the operator needs at most 30 MiB",
+        rss <= 30 << 10,
+        &format!("{:.1} MiB", rss as f64 / 1024.0),
+    );
+    scenes::play(&scene, &cluster, progress, &mut checks)?;
+    Ok(checks)
+}
