@@ -122,9 +122,11 @@ pub struct CanaryStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SoakStatus {
-    /// Time observed with traffic and metrics.
+    /// Time observed with traffic and metrics; 0 at first, which no duration in a spec may be.
+    #[schemars(with = "String")]
     pub observed: Period,
     /// Time required.
+    #[schemars(with = "String")]
     pub required: Period,
     /// Time of the newest sample already counted: the mark from which counting goes on after a restart.
     #[schemars(with = "String")]

@@ -28,7 +28,7 @@ pub(crate) fn play(scene: &Scene, progress: &Progress) -> Result<Facts> {
     let mut facts = Facts::default();
 
     chapter(progress, "1  A first model, from the stream");
-    stream(scene, progress, 1, "0..60")?;
+    stream(scene, progress, 1, "0..85")?;
     let first = train(scene, progress, 1)?;
     until(scene, progress, &format!("{first} serves"), |release| {
         release.stable() == first && release.canary().is_empty()
@@ -40,7 +40,7 @@ pub(crate) fn play(scene: &Scene, progress: &Progress) -> Result<Facts> {
         &format!("2  A better model, under {RATE} requests a second"),
     );
     let load = Load::start(&scene.simulator, &format!("http://127.0.0.1:{HOST_PORT}"))?;
-    stream(scene, progress, 2, "60..100")?;
+    stream(scene, progress, 2, "85..100")?;
     let second = train(scene, progress, 2)?;
     let release = until(
         scene,
