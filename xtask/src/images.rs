@@ -166,7 +166,7 @@ impl<'a> Images<'a> {
     pub(crate) fn compile(&self) -> Result<()> {
         let step = self.progress.step("compile serin");
         let packages = Image::OWN.iter().flat_map(|image| ["--package", image.name()]);
-        Run::new("cargo")
+        Run::cargo()
             .args(["build", "--release", "--locked"])
             .args(packages)
             .env("CARGO_TARGET_DIR", self.settings.cargo_target())

@@ -29,6 +29,32 @@ impl Run {
         Self { command, input: None }
     }
 
+    /// cargo, in the environment of a person's shell.
+    ///
+    /// Build scripts watch what `cargo run` tells the program it runs: handed on, a build from a task and one from a
+    /// shell would undo each other.
+    pub(crate) fn cargo() -> Self {
+        let mut run = Self::new("cargo");
+        for (name, _) in std::env::vars_os() {
+            let is_of_package = name
+                .to_str()
+                .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
+            if is_of_package {
+                run.command.env_remove(name);
+            }
+        }
+        run
+    }
+
+    /// Runs to the end on this terminal.
+    ///
+    /// Errors: the program cannot be started, or ends with another status than 0.
+    pub(crate) fn show(mut self) -> Result<()> {
+        let status = self.command.stdin(Stdio::null()).status();
+        let status = status.with_context(|| format!("cannot start {}", self.program()))?;
+        self.judge(status, "")
+    }
+
     /// Adds one argument.
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.command.arg(arg);

@@ -106,7 +106,7 @@ pub(crate) fn install(settings: &Settings, progress: &Progress, cluster: &Cluste
     kubectl.apply(&template("trainer", NAMESPACE, &trainer)?)?;
     let release = [
         format!("image={inference:?}"),
-        r#"steps=[{"weight":20,"soak":"45s"}]"#.into(),
+        r#"steps=[{"weight":20,"soak":"40s"}]"#.into(),
         r#"progressDeadline="60s""#.into(),
         r#"analysis.interval="5s""#.into(),
     ];

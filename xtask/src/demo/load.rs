@@ -36,9 +36,9 @@ impl Load {
                 "--timeout",
                 "5s",
             ])
-            .args(["--arrivals", "poisson", "--control", CONTROL])
+            .args(["--arrivals", "poisson", "--control", CONTROL, "--report", "json"])
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", simulator.display()))?;
@@ -70,27 +70,12 @@ impl Load {
     /// Sends nothing more, waits until every request has ended, and answers the final counts.
     pub(crate) fn stop(mut self) -> Result<Value> {
         ask("POST", "/stop")?;
-        let mut last = self.stats()?;
-        loop {
-            if self
-                .child
-                .try_wait()
-                .context("cannot wait for the load driver")?
-                .is_some()
-            {
-                return Ok(last);
-            }
-            // The last answer before it ends is the whole count: it ends when nothing is in flight.
-            match self.stats() {
-                Ok(stats) if stats["totals"]["inFlight"] == 0 => {
-                    last = stats;
-                    return Ok(last);
-                }
-                Ok(stats) => last = stats,
-                Err(_) => {}
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        let mut text = String::new();
+        if let Some(mut out) = self.child.stdout.take() {
+            out.read_to_string(&mut text)
+                .context("the load driver broke off")?;
         }
+        serde_json::from_str(&text).context("the load driver's report is no JSON")
     }
 }
 
