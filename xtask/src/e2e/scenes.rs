@@ -78,7 +78,11 @@ fn killed(scene: &Scene, progress: &Progress, checks: &mut Checks) -> Result<()>
         scene,
         progress,
         "a soak during which the operator is killed",
-        |release| release.canary() == version && release.is_soaking(),
+        |release| {
+            release.canary() == version
+                && release.is_soaking()
+                && !release.text("/status/display/soak").starts_with("0s")
+        },
     )?;
     let revision = canary.text("/status/canary/revision").to_owned();
     let began = Instant::now();
@@ -237,7 +241,7 @@ fn bad_models(scene: &Scene, cluster: &Cluster, progress: &Progress, checks: &mu
         checks.check(
             progress,
             &format!("a model that is {version} is withdrawn, stable untouched"),
-            release.stable() == stable && why.starts_with("ProgressDeadlineExceeded"),
+            release.stable() == stable && why.starts_with("NotReady"),
             &why,
         );
     }
@@ -264,14 +268,15 @@ fn outage(scene: &Scene, progress: &Progress, checks: &mut Checks) -> Result<()>
         scene,
         progress,
         "a soak during which Prometheus goes away",
-        |release| release.canary() == version && release.is_soaking(),
+        |release| {
+            release.canary() == version
+                && release.is_soaking()
+                && !release.text("/status/display/soak").starts_with("0s")
+        },
     )?;
     scale("--replicas=0")?;
     let held = until(scene, progress, "the outage is said", |release| {
-        release
-            .text("/status/display/reason")
-            .starts_with("MetricsUnavailable")
-            || !release.is_soaking()
+        release.text("/status/display/reason").starts_with("no metrics") || !release.is_soaking()
     })?;
     checks.check(
         progress,
