@@ -76,14 +76,13 @@ pub async fn run(settings: &Settings, clock: Clock) -> Result<()> {
         seed: settings.seed,
     };
     let backlog = recipe.make(&population, &ratings, clock());
-    let delivered = match &settings.output {
-        Some(path) => write_file(path, &backlog)?,
-        None => {
-            if settings.retention == Retention::KeepAll {
-                retention::keep_all(&settings.kafka, settings.patience).await?;
-            }
-            block_in_place(|| write_topic(settings, &backlog))?
+    let delivered = if let Some(path) = &settings.output {
+        write_file(path, &backlog)?
+    } else {
+        if settings.retention == Retention::KeepAll {
+            retention::keep_all(&settings.kafka, settings.patience).await?;
         }
+        block_in_place(|| write_topic(settings, &backlog))?
     };
     let summary = json!({
         "source": population.source,
