@@ -5,7 +5,15 @@ mod cache;
 mod ci;
 mod cluster;
 mod dataset;
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value answers null where it has no such entry"
+)]
 mod demo;
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value answers null where it has no such entry"
+)]
 mod e2e;
 mod images;
 mod kubectl;

@@ -47,11 +47,7 @@ pub(crate) fn install(settings: &Settings, progress: &Progress, cluster: &Cluste
         <[String; 4]>::try_from(references).map_err(|_| anyhow::anyhow!("an image of ours was not built"))?;
     let helm = Tools::new(settings, progress).program(Tool::Helm)?;
     let kubectl = cluster.kubectl();
-    let run = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .context("the clock is before 1970")?
-        .as_secs();
-    let topic = format!("movielog{run}");
+    let topic = format!("movielog{}", seconds_since_1970()?);
     let charts = settings.checkout().join("charts");
     let template = |chart: &str, namespace: &str, values: &[String]| {
         let mut command = Run::new(&helm)
@@ -120,4 +116,13 @@ pub(crate) fn install(settings: &Settings, progress: &Progress, cluster: &Cluste
         healthy: RefCell::default(),
         has_ratings: dataset::ml_100k(settings, progress).is_some(),
     })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tells one telling from another; nothing is decided by it"
+)]
+fn seconds_since_1970() -> Result<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    Ok(now.context("the clock is before 1970")?.as_secs())
 }

@@ -58,11 +58,13 @@ impl Load {
     }
 
     /// Begins a new chapter of the counts.
+    #[expect(clippy::unused_self, reason = "only a running load can be asked")]
     pub(crate) fn mark(&self, name: &str) -> Result<()> {
         ask("POST", &format!("/mark/{name}")).map(drop)
     }
 
     /// The counts so far, as the module `load::report` of the simulator describes them.
+    #[expect(clippy::unused_self, reason = "only a running load can be asked")]
     pub(crate) fn stats(&self) -> Result<Value> {
         serde_json::from_str(&ask("GET", "/stats")?).context("the load driver's counts are no JSON")
     }

@@ -1,4 +1,4 @@
-//! What a ModelRelease says of itself.
+//! What a `ModelRelease` says of itself.
 
 use std::collections::BTreeSet;
 

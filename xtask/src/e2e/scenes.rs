@@ -173,6 +173,8 @@ fn failover(scene: &Scene, progress: &Progress, checks: &mut Checks) -> Result<(
     )?;
     let old = operator::leader(kubectl)?;
     let began = Instant::now();
+    // Killed first: a pod that is only deleted gives the lead back.
+    operator::kill(kubectl)?;
     kubectl
         .run([
             "delete",
