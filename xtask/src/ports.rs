@@ -54,16 +54,14 @@ fn holder(inode: u64) -> Option<String> {
     let socket = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?;
     processes.flatten().find_map(|process| {
+        // `/proc/self` and its like lead to the same sockets, under a name nobody can end.
+        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
         let descriptors = fs::read_dir(process.path().join("fd")).ok()?;
         descriptors
             .flatten()
             .find(|fd| fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == socket.as_str()))?;
         let name = fs::read_to_string(process.path().join("comm")).ok()?;
-        Some(format!(
-            "{} (pid {})",
-            name.trim(),
-            process.file_name().to_string_lossy()
-        ))
+        Some(format!("{} (pid {pid})", name.trim()))
     })
 }
 

@@ -21,7 +21,7 @@ use crate::wait::{self, Look};
 /// Soak of the scene in which the operator is killed: long enough for three restarts with the kubelet's pauses.
 const LONG_SOAK: Duration = Duration::from_secs(90);
 /// One look of the release's analysis, and the poll of this test.
-const LOOK: Duration = Duration::from_secs(6);
+const LOOK: Duration = Duration::from_secs(8);
 /// When the operator is killed, from the start of the soak.
 const KILLS: [Duration; 3] = [
     Duration::from_secs(5),
