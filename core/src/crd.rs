@@ -21,6 +21,8 @@ use crate::period::Period;
 
 /// Group and version of the API.
 pub const API_VERSION: &str = "serin.dev/v1alpha1";
+/// Annotation that asks for an abort of the canary whose revision it names; a stale one cannot hit the next canary.
+pub const ABORT_ANNOTATION: &str = "serin.dev/abort";
 /// Longest name of a `ModelRelease`: names of owned objects append nine characters and must stay below 63.
 pub const NAME_MAX_LENGTH: usize = 50;
 

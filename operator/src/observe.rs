@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
 use serde_json::Value;
-use serin_core::crd::{ModelRelease, ModelReleaseSpec};
+use serin_core::crd::{ABORT_ANNOTATION, ModelRelease, ModelReleaseSpec};
 use serin_core::plan::{MetricsSeen, Observed, RouteSeen, Split, Stage, State, Workload};
 use serin_core::policy::Policy;
 use serin_core::revision::Revision;
@@ -18,7 +18,7 @@ use crate::build;
 use crate::context::Context;
 use crate::error::{Error, is_not_found};
 use crate::prometheus;
-use crate::release::{ABORT_ANNOTATION, Identity, REVISION_LABEL, http_route};
+use crate::release::{Identity, REVISION_LABEL, http_route};
 
 /// Looks at everything that a plan needs.
 pub(crate) async fn observe(

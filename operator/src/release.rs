@@ -14,8 +14,6 @@ pub(crate) const FIELD_MANAGER: &str = "serin-operator";
 pub(crate) const RELEASE_LABEL: &str = "serin.dev/release";
 /// Label that names the revision of an object.
 pub(crate) const REVISION_LABEL: &str = "serin.dev/revision";
-/// Annotation that asks for an abort of the revision it names.
-pub(crate) const ABORT_ANNOTATION: &str = "serin.dev/abort";
 /// Finalizer that takes the traffic away before the pods.
 pub(crate) const FINALIZER: &str = "serin.dev/traffic-first";
 

@@ -1,6 +1,7 @@
 //! Developer tasks: `cargo xtask --help`.
 
 mod bench;
+mod broker;
 mod cache;
 mod ci;
 mod cluster;

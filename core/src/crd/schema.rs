@@ -6,16 +6,23 @@ use serde_json::{Value, json};
 
 use super::NAME_MAX_LENGTH;
 
-/// A rule whose message repeats the value, because the API server shows only a type where the value is no scalar.
-fn rule(rule: &str, message: &str) -> Value {
-    json!([{ "rule": rule, "message": message }])
+/// A rule on a text. The message repeats the value, for the API server itself shows only its type.
+fn rule(rule: &str, is_no: &str, remedy: &str) -> Value {
+    json!([{
+        "rule": rule,
+        "message": format!("no {is_no}: {remedy}"),
+        "messageExpression": format!("'\"' + self + '\" is no {is_no}: {remedy}'"),
+    }])
 }
 
 pub(super) fn name() -> ValidationRule {
+    let remedy =
+        format!("use at most {NAME_MAX_LENGTH} characters, the names of pods and Services append a revision");
     ValidationRule {
         rule: format!("size(self.metadata.name) <= {NAME_MAX_LENGTH}"),
-        message: Some(format!(
-            "metadata.name: use at most {NAME_MAX_LENGTH} characters, the names of pods and Services append a revision"
+        message: Some(format!("metadata.name is too long: {remedy}")),
+        message_expression: Some(format!(
+            "'metadata.name \"' + self.metadata.name + '\" is too long: {remedy}'"
         )),
         ..ValidationRule::default()
     }
@@ -24,6 +31,7 @@ pub(super) fn name() -> ValidationRule {
 pub(super) fn version() -> Value {
     rule(
         "self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')",
+        "version name",
         "use letters, digits, dots, dashes and underscores",
     )
 }
@@ -31,46 +39,52 @@ pub(super) fn version() -> Value {
 pub(super) fn artifact_uri() -> Value {
     rule(
         "self.matches('^(file:///|s3://|https?://)[^\\\\s]+$')",
-        "write the URI of an artifact directory that begins with file:///, s3://, http:// or https://",
+        "artifact URI",
+        "write that of a directory, beginning with file:///, s3://, http:// or https://",
     )
 }
 
 pub(super) fn http_url() -> Value {
     rule(
         "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",
-        "write an address such as http://prometheus.monitoring:9090",
+        "address",
+        "write one such as http://prometheus.monitoring:9090",
     )
 }
 
 pub(super) fn digest() -> Value {
     rule(
         "self.matches('^sha256:[0-9a-f]{64}$')",
+        "digest",
         "write sha256: followed by 64 lower-case hexadecimal digits",
     )
 }
 
 pub(super) fn path() -> Value {
-    rule("self.startsWith('/')", "write a path that begins with /")
+    rule("self.startsWith('/')", "path", "write one that begins with /")
 }
 
 pub(super) fn percentage() -> Value {
     rule(
         "self.matches('^[0-9]{1,2}(\\\\.[0-9]{1,4})?%$')",
+        "share",
         "write percentage points from 0% up to below 100%, for example 1% or 0.5%",
     )
 }
 
+/// Without the value: joined weights exceed the budget that the API server grants a message.
 pub(super) fn steps() -> Value {
-    rule(
-        "self.map(s, s.weight).isSorted() && self.all(s, self.exists_one(t, t.weight == s.weight))",
-        "let the weights rise from step to step, for example 5, 20, 50",
-    )
+    json!([{
+        "rule": "self.map(s, s.weight).isSorted() && self.all(s, self.exists_one(t, t.weight == s.weight))",
+        "message": "the weights do not rise: let them rise from step to step, for example 5, 20, 50",
+    }])
 }
 
 pub(super) fn period() -> Value {
     rule(
         "self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$') && self.matches('[1-9]')",
-        "write a positive duration such as 500ms, 90s, 15m or 12h",
+        "positive duration",
+        "write one such as 500ms, 90s, 15m or 12h",
     )
 }
 

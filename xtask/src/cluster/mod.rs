@@ -21,6 +21,7 @@ use crate::progress::Progress;
 use crate::run;
 use crate::settings::Settings;
 use crate::tools::{Tool, Tools};
+pub(crate) use process::Process;
 use record::Record;
 
 /// Address of the node, on a link of its own: the host's addresses change, this one does not.

@@ -1,0 +1,155 @@
+//! Carries out one verb.
+
+use std::io::Write;
+
+use anyhow::{Context as _, Result, bail};
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config, ResourceExt as _};
+use serde_json::json;
+use serin_core::crd::{ABORT_ANNOTATION, ModelRelease};
+
+use crate::args::{Args, Output, Verb};
+use crate::{release, table};
+
+/// Owner of the fields that this program writes.
+const FIELD_MANAGER: &str = "kubectl-serin";
+
+/// Carries out the verb against the cluster of the kubeconfig and writes the answer to `out`.
+///
+/// Errors: there is no such cluster or release, or it cannot be asked that.
+pub async fn run(args: &Args, out: &mut impl Write) -> Result<()> {
+    perform(&args.verb, connect(args).await?, out).await
+}
+
+/// Carries out the verb over `client`, in its default namespace.
+///
+/// Errors: there is no such release, or it cannot be asked that.
+pub async fn perform(verb: &Verb, client: Client, out: &mut impl Write) -> Result<()> {
+    let releases: Api<ModelRelease> = Api::default_namespaced(client);
+    let answer = match verb {
+        Verb::Status {
+            release: Some(name),
+            output,
+        } => {
+            let found = get(&releases, name).await?;
+            match output {
+                Output::Text => release::describe(&found),
+                Output::Json => format!("{:#}\n", json!(found)),
+            }
+        }
+        Verb::Status {
+            release: None,
+            output,
+        } => {
+            let found = releases
+                .list(&ListParams::default())
+                .await
+                .map_err(|error| explained(error, "list the releases"))?
+                .items;
+            match output {
+                Output::Text => table::of(&found),
+                Output::Json => format!("{:#}\n", json!(found)),
+            }
+        }
+        Verb::Pause { release } => pause(&releases, release, true).await?,
+        Verb::Resume { release } => pause(&releases, release, false).await?,
+        Verb::Abort { release } => abort(&releases, release).await?,
+    };
+    out.write_all(answer.as_bytes())
+        .context("cannot write the answer")
+}
+
+async fn connect(args: &Args) -> Result<Client> {
+    let options = KubeConfigOptions {
+        context: args.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let mut config = if args.context.is_some() {
+        let kubeconfig = Kubeconfig::read().context("there is no kubeconfig: set KUBECONFIG")?;
+        Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .context("the kubeconfig has no such context: `kubectl config get-contexts` lists them")?
+    } else {
+        Config::infer()
+            .await
+            .context("there is no cluster to ask: set KUBECONFIG")?
+    };
+    if let Some(namespace) = &args.namespace {
+        config.default_namespace.clone_from(namespace);
+    }
+    Client::try_from(config).context("the kubeconfig cannot be used")
+}
+
+async fn get(releases: &Api<ModelRelease>, name: &str) -> Result<ModelRelease> {
+    let found = releases.get_opt(name).await;
+    found
+        .map_err(|error| explained(error, &format!("read {name}")))?
+        .with_context(|| {
+            format!(
+                "there is no ModelRelease \"{name}\" in this namespace: `kubectl serin status` lists them"
+            )
+        })
+}
+
+async fn pause(releases: &Api<ModelRelease>, name: &str, paused: bool) -> Result<String> {
+    let before = get(releases, name).await?;
+    if before.spec.paused == paused {
+        let state = if paused { "paused already" } else { "not paused" };
+        return Ok(format!("{name} is {state}\n"));
+    }
+    patch(releases, name, &json!({"spec": {"paused": paused}})).await?;
+    Ok(if paused {
+        format!(
+            "{name} is paused: weights and clock stay where they are until `kubectl serin resume {name}`\n"
+        )
+    } else {
+        format!("{name} goes on\n")
+    })
+}
+
+async fn abort(releases: &Api<ModelRelease>, name: &str) -> Result<String> {
+    let before = get(releases, name).await?;
+    let Some(canary) = before.status.as_ref().and_then(|status| status.canary.as_ref()) else {
+        bail!("{name} has no canary under way: nothing to abort");
+    };
+    let revision = &canary.arm.revision;
+    let annotations = json!({"metadata": {
+        "annotations": {ABORT_ANNOTATION: revision},
+        // Refused if the release has moved on since it was read.
+        "resourceVersion": before.resource_version(),
+    }});
+    patch(releases, name, &annotations).await?;
+    Ok(format!(
+        "{name}: version {} (revision {revision}) is being withdrawn; `kubectl serin status {name}` shows how far it is\n",
+        canary.arm.version
+    ))
+}
+
+async fn patch(releases: &Api<ModelRelease>, name: &str, change: &serde_json::Value) -> Result<()> {
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PatchParams::default()
+    };
+    match releases.patch(name, &params, &Patch::Merge(change)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(refusal)) if refusal.code == 409 => {
+            bail!("{name} has just changed: look at it, and ask again")
+        }
+        Err(error) => Err(explained(error, &format!("change {name}"))),
+    }
+}
+
+/// The API server's own sentence, where it gave one.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the client's errors, not ours")]
+fn explained(error: kube::Error, what: &str) -> anyhow::Error {
+    match error {
+        kube::Error::Api(refusal) if refusal.code == 404 => anyhow::anyhow!(
+            "cannot {what}: the cluster does not know ModelReleases; install the definitions in crds/"
+        ),
+        kube::Error::Api(refusal) => {
+            anyhow::anyhow!("cannot {what}: the API server says: {}", refusal.message)
+        }
+        other => anyhow::Error::new(other).context(format!("cannot {what}")),
+    }
+}

@@ -1,0 +1,214 @@
+//! A real Kubernetes API server over a real etcd, with the definitions of serin and nothing else.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::conditions::is_crd_established;
+use kube::runtime::wait::await_condition;
+use kube::{Client, Config, ResourceExt as _};
+use serin_core::crd::definition;
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+
+use crate::server::{Server, free_port};
+
+/// How long the API server may take to be ready: 5 s on two idle cores.
+const READY_WITHIN: Duration = Duration::from_mins(2);
+/// Between two looks at a server that starts.
+const POLL: Duration = Duration::from_millis(100);
+
+/// A real API server over a real etcd. Both end, and their files go, when it is dropped.
+///
+/// No controller runs: no pod is ever started, nothing that is owned is collected.
+pub struct ApiServer {
+    client: Client,
+    // Dropped in this order: the server before its store, both before their files.
+    _server: Server,
+    _store: Server,
+    _folder: TempDir,
+}
+
+impl ApiServer {
+    /// Starts both on free ports and installs the definition of `ModelRelease`.
+    ///
+    /// `None`, said on standard error, where `SERIN_KUBE` and `SERIN_ETCD` do not name the two programs; `cargo ci`
+    /// builds and names them.
+    ///
+    /// Errors: a program cannot be started or does not become ready; then with the end of its log.
+    pub async fn start() -> Result<Option<Self>> {
+        let (Some(kube), Some(etcd)) = (program("SERIN_KUBE"), program("SERIN_ETCD")) else {
+            eprintln!(
+                "skipped: SERIN_KUBE and SERIN_ETCD name no programs; `cargo ci` builds and names them"
+            );
+            return Ok(None);
+        };
+        Self::with(&kube, &etcd).await.map(Some)
+    }
+
+    /// An administrator's client.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    async fn with(kube: &Path, etcd: &Path) -> Result<Self> {
+        let folder = TempDir::new().context("cannot create a temporary directory")?;
+        let (store_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
+        let mut store = Server::start("etcd", etcd, store_flags(store_port, peer_port), folder.path())?;
+        let token = token()?;
+        prepare(folder.path(), &token)?;
+        let flags = server_flags(folder.path(), store_port, port);
+        let mut server = Server::start("kube-apiserver", kube, flags, folder.path())?;
+
+        let waited = timeout(READY_WITHIN, async {
+            loop {
+                if let Ok(client) = client(folder.path(), port, &token).await
+                    && is_ready(&client).await
+                {
+                    break Ok(client);
+                }
+                for process in [&mut store, &mut server] {
+                    if !process.is_running() {
+                        bail!("a server ended at once: {}", process.tail());
+                    }
+                }
+                sleep(POLL).await;
+            }
+        })
+        .await;
+        let Ok(client) = waited else {
+            bail!(
+                "the API server is not ready after {READY_WITHIN:?}: {}",
+                server.tail()
+            );
+        };
+        let client = client?;
+        install(client.clone(), definition()).await?;
+        Ok(Self {
+            client,
+            _server: server,
+            _store: store,
+            _folder: folder,
+        })
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the programs are settings of the test run"
+)]
+fn program(variable: &str) -> Option<PathBuf> {
+    std::env::var(variable).ok().map(PathBuf::from)
+}
+
+/// Installs a definition and waits until objects of its kind are accepted.
+async fn install(client: Client, definition: CustomResourceDefinition) -> Result<()> {
+    let api: Api<CustomResourceDefinition> = Api::all(client);
+    let name = definition.name_any();
+    api.patch(&name, &PatchParams::apply("testkit"), &Patch::Apply(&definition))
+        .await
+        .with_context(|| format!("cannot install {name}"))?;
+    let established = await_condition(api, &name, is_crd_established());
+    timeout(READY_WITHIN, established)
+        .await
+        .with_context(|| format!("{name} is not established after {READY_WITHIN:?}"))?
+        .with_context(|| format!("cannot watch {name}"))?;
+    Ok(())
+}
+
+/// Nothing is synced to disk: the store lives as long as a test.
+fn store_flags(port: u16, peer_port: u16) -> Vec<String> {
+    let peer = format!("http://127.0.0.1:{peer_port}");
+    vec![
+        "--data-dir=etcd".into(),
+        format!("--listen-client-urls=http://127.0.0.1:{port}"),
+        format!("--advertise-client-urls=http://127.0.0.1:{port}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--initial-cluster=default={peer}"),
+        "--unsafe-no-fsync".into(),
+        "--log-level=warn".into(),
+    ]
+}
+
+fn server_flags(folder: &Path, store_port: u16, port: u16) -> Vec<String> {
+    let path = |name: &str| folder.join(name).display().to_string();
+    vec![
+        "kube-apiserver".into(),
+        format!("--etcd-servers=http://127.0.0.1:{store_port}"),
+        "--bind-address=127.0.0.1".into(),
+        "--advertise-address=127.0.0.1".into(),
+        format!("--secure-port={port}"),
+        format!("--cert-dir={}", path("certificates")),
+        format!("--token-auth-file={}", path("tokens.csv")),
+        "--service-cluster-ip-range=10.96.0.0/16".into(),
+        "--service-account-issuer=https://kubernetes.default.svc".into(),
+        format!("--service-account-key-file={}", path("accounts.key")),
+        format!("--service-account-signing-key-file={}", path("accounts.key")),
+        "--authorization-mode=RBAC".into(),
+        // Accounts are made by a controller, and none runs.
+        "--disable-admission-plugins=ServiceAccount".into(),
+        "--v=0".into(),
+    ]
+}
+
+/// Writes the file of users and the key that signs the tokens of service accounts.
+fn prepare(folder: &Path, token: &str) -> Result<()> {
+    fs::write(
+        folder.join("tokens.csv"),
+        format!("{token},admin,admin,system:masters\n"),
+    )
+    .with_context(|| format!("cannot write into {}", folder.display()))?;
+    let made = Command::new("openssl")
+        .args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"])
+        .arg(folder.join("accounts.key"))
+        .output()
+        .context("cannot start openssl")?;
+    if made.status.success() {
+        return Ok(());
+    }
+    bail!("openssl makes no key: {}", String::from_utf8_lossy(&made.stderr))
+}
+
+/// An administrator's password for the life of the server.
+fn token() -> Result<String> {
+    let mut bytes = [0; 16];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The certificate is the one that the server made for itself.
+async fn client(folder: &Path, port: u16, token: &str) -> Result<Client> {
+    let config = serde_json::json!({
+        "clusters": [{"name": "test", "cluster": {
+            "server": format!("https://127.0.0.1:{port}"),
+            "certificate-authority": folder.join("certificates/apiserver.crt"),
+        }}],
+        "users": [{"name": "admin", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin", "namespace": "default"}}],
+        "current-context": "test",
+    });
+    let config: Kubeconfig = serde_json::from_value(config).context("our kubeconfig is malformed")?;
+    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+        .await
+        .context("the server has made no certificate yet")?;
+    Client::try_from(config).context("cannot set up a client")
+}
+
+async fn is_ready(client: &Client) -> bool {
+    let Ok(request) = http::Request::get("/readyz").body(Vec::new()) else {
+        return false;
+    };
+    client
+        .request_text(request)
+        .await
+        .is_ok_and(|answer| answer == "ok")
+}
