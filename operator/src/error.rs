@@ -40,6 +40,12 @@ impl Error {
         }
     }
 
+    /// Whether the look was built on an object that has changed since: no news, for the next look is due already.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api { source, .. }
+            if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409))
+    }
+
     /// The API server's words, when it refused an object as wrong: asking again is pointless.
     pub(crate) fn refusal(&self) -> Option<String> {
         let Self::Api { what, source } = self else {

@@ -116,7 +116,15 @@ pub(crate) fn pause(release: &Arc<DeserializeGuard<ModelRelease>>, error: &Error
     };
     let times = ctx.failed(&key);
     ctx.metrics.failed(error.reason());
-    tracing::warn!(release = key, times, error = %Chain(error), "the look is repeated");
+    if error.is_conflict() {
+        tracing::debug!(
+            release = key,
+            times,
+            "the release has changed meanwhile, the look is repeated"
+        );
+    } else {
+        tracing::warn!(release = key, times, error = %Chain(error), "the look is repeated");
+    }
     let pause =
         Duration::from_millis(200).saturating_mul(2u32.saturating_pow(times.saturating_sub(1).min(16)));
     Next::requeue(pause.min(LONGEST_PAUSE))
@@ -135,7 +143,7 @@ fn identity(release: &ModelRelease) -> Result<Identity, Error> {
         .ok_or_else(|| Error::Malformed(format!("{} has no namespace or uid", ModelRelease::kind(&()))))
 }
 
-/// An error with its sources, on one line.
+/// An error with its sources, on one line; of an answer of the API server its own sentence only.
 struct Chain<'a>(&'a dyn std::error::Error);
 
 impl std::fmt::Display for Chain<'_> {
@@ -143,6 +151,11 @@ impl std::fmt::Display for Chain<'_> {
         write!(f, "{}", self.0)?;
         let mut next = self.0.source();
         while let Some(source) = next {
+            if let Some(kube::Error::Api(answer)) =
+                source.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref)
+            {
+                return write!(f, ": {}", answer.message);
+            }
             write!(f, ": {source}")?;
             next = source.source();
         }
