@@ -214,7 +214,9 @@ impl Look<'_> {
             counted_until: soak.counted_until.max(self.now),
             ..soak
         });
-        let since = canary.since.saturating_add(pause).unwrap_or(self.now);
+        // A clock that was set back during the pause makes it look longer than it was; nothing begins in the future.
+        let shifted = canary.since.saturating_add(pause).unwrap_or(self.now);
+        let since = shifted.min(self.now);
         Canary {
             since,
             paused_since: None,
