@@ -16,6 +16,7 @@ pub mod counters;
 pub mod crd;
 pub mod digest;
 pub mod gate;
+pub mod judge;
 pub mod movielog;
 pub mod period;
 pub mod plan;

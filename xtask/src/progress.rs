@@ -91,10 +91,10 @@ impl Step {
         }
     }
 
-    /// Shows a change of state: beside the step on a terminal, as a line of its own elsewhere.
-    pub(crate) fn news(&self, line: &str) {
+    /// Shows a change of state: `short` beside the step on a terminal, `line` on its own elsewhere.
+    pub(crate) fn news(&self, short: &str, line: &str) {
         match &self.bar {
-            Some(bar) => bar.set_message(line.to_owned()),
+            Some(bar) => bar.set_message(short.to_owned()),
             None => self.progress.say(format!("    {line}")),
         }
     }

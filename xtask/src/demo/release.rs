@@ -57,15 +57,35 @@ impl Release {
         })
     }
 
+    /// What changes from look to look, for a live line whose step already names the version.
+    pub(crate) fn short(&self) -> String {
+        format!(
+            "{} │ weight {} │ soak {} │ {}",
+            or_dash(self.text("/status/phase")),
+            or_dash(self.text("/status/display/weight")),
+            or_dash(self.text("/status/display/soak")),
+            or_dash(self.text("/status/display/reason")),
+        )
+    }
+
+    /// What the trainer measured, in the order of interest.
+    pub(crate) fn evidence(&self) -> String {
+        let known = [
+            ("rmse", "RMSE", 3),
+            ("skill", "skill", 3),
+            ("ndcgAt20", "nDCG@20", 3),
+            ("trainRatings", "ratings to train on", 0),
+            ("testRatings", "to test", 0),
+        ];
+        let parts = known.iter().filter_map(|(name, label, digits)| {
+            let value = self.0.pointer(&format!("/spec/model/evidence/{name}"))?.as_f64()?;
+            Some(format!("{label} {value:.digits$}"))
+        });
+        parts.collect::<Vec<_>>().join(", ")
+    }
+
     /// One line, as `kubectl get` would show it.
     pub(crate) fn line(&self) -> String {
-        let or_dash = |text: &str| {
-            if text.is_empty() {
-                "–".to_owned()
-            } else {
-                text.to_owned()
-            }
-        };
         format!(
             "{} │ stable {} │ canary {} │ weight {} │ soak {} │ {}",
             or_dash(self.text("/status/phase")),
@@ -76,6 +96,10 @@ impl Release {
             or_dash(self.text("/status/display/reason")),
         )
     }
+}
+
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "–" } else { text }
 }
 
 /// UIDs of the pods of a revision.

@@ -138,7 +138,7 @@ pub(crate) fn until(
         let release = Release::look(&scene.kubectl)?;
         let line = release.line();
         if line != last {
-            step.news(&line);
+            step.news(&release.short(), &line);
             last.clone_from(&line);
         }
         Ok(if holds(&release) {
@@ -213,12 +213,7 @@ fn train(scene: &Scene, progress: &Progress, number: u8) -> Result<String> {
     if version.is_empty() || version == before {
         bail!("the trainer ended well and published nothing new:\n{log}");
     }
-    let evidence = release
-        .0
-        .pointer("/spec/model/evidence")
-        .cloned()
-        .unwrap_or_default();
-    progress.say(format!("  {version}: evidence {evidence}"));
+    progress.say(format!("    {version}: {}", release.evidence()));
     Ok(version)
 }
 

@@ -1,0 +1,321 @@
+//! Rates of bad outcomes in two arms: an exact e-process over blocks of a 2 × 2 table.
+//!
+//! Source: Turner, Ly, Grünwald, arXiv 2106.02693: the e-variable of one block against p_c = p_s. Extended to the
+//! convex nulls "at most R times" and "at most d more" by projecting the alternative on the null in Kullback-Leibler
+//! divergence; first-order optimality of the projection bounds the expected factor by 1 on the whole null.
+//! `docs/explanation/judgement.md` has the argument.
+
+use serde::{Deserialize, Serialize};
+
+use super::Claim;
+use super::arm::Trials;
+use super::logs::{decay, geometric, log_mean_exp, times_ln};
+
+/// Projections stay this far from 0 and 1.
+const PROJECTION_MARGIN: f64 = 1e-9;
+/// Alternatives stay this far from 0 and 1.
+const ALTERNATIVE_MARGIN: f64 = 1e-6;
+/// Blocks of stable that are seen before its dispersion is measured: the rate has to settle first.
+const SETTLING_BLOCKS: u64 = 5;
+/// Weight of measured blocks from which the dispersion is believed.
+const DISPERSION_WEIGHT: f64 = 20.0;
+
+/// What the rates are compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Null {
+    /// The canary's rate and this many times stable's.
+    Ratio(f64),
+    /// The canary's rate and stable's plus this.
+    Difference(f64),
+}
+
+/// Two rates, of the canary and of stable.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// The canary's.
+    pub canary: f64,
+    /// Stable's.
+    pub stable: f64,
+}
+
+/// How a [`TwoArm`] test is built. Frozen for its life.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Design {
+    /// The edge of the null hypothesis.
+    pub null: Null,
+    /// What the evidence speaks for.
+    pub claim: Claim,
+    /// Effects that share the bet equally, all positive: log ratios beyond the null, or differences beyond it.
+    pub grid: Vec<f64>,
+    /// Half-life of what is remembered of stable, in blocks.
+    pub halflife_blocks: f64,
+    /// Stable's rate as it is believed before any block.
+    pub prior_rate: f64,
+    /// Requests that this belief is worth.
+    pub prior_requests: f64,
+    /// Half-life, in blocks, of the dispersion that tempers the evidence; none leaves it as it is.
+    ///
+    /// Bursts and retries inside a block make counts wilder than chance; the log factor is divided by how much.
+    pub temper_halflife_blocks: Option<f64>,
+    /// Most that one block may add to one bet, as a logarithm; infinite leaves it as it is.
+    pub clip: f64,
+}
+
+impl Design {
+    /// A test with the usual settings: effects by the kind of null, half-life 10 blocks, a prior rate of 1 % worth 50
+    /// requests, no tempering, no clip.
+    pub fn new(null: Null, claim: Claim) -> Self {
+        let grid = match null {
+            Null::Ratio(_) => effect_grid(),
+            Null::Difference(_) => vec![0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32],
+        };
+        Self {
+            null,
+            claim,
+            grid,
+            halflife_blocks: 10.0,
+            prior_rate: 0.01,
+            prior_requests: 50.0,
+            temper_halflife_blocks: None,
+            clip: f64::INFINITY,
+        }
+    }
+
+    /// The same with tempering, half-life 60 blocks.
+    #[must_use]
+    pub fn tempered(self) -> Self {
+        Self {
+            temper_halflife_blocks: Some(60.0),
+            ..self
+        }
+    }
+
+    /// The same with a clip.
+    #[must_use]
+    pub fn clipped(self, clip: f64) -> Self {
+        Self { clip, ..self }
+    }
+
+    /// The same with another belief about stable's rate.
+    #[must_use]
+    pub fn expecting(self, prior_rate: f64, prior_requests: f64) -> Self {
+        Self {
+            prior_rate,
+            prior_requests,
+            ..self
+        }
+    }
+
+    /// The same with other effects.
+    #[must_use]
+    pub fn betting_on(self, grid: Vec<f64>) -> Self {
+        Self { grid, ..self }
+    }
+}
+
+/// Log effects of the ratio tests: 24 from 0.05 (× 1.05) to 3.9 (× 49).
+pub fn effect_grid() -> Vec<f64> {
+    geometric(0.05, 3.9, 24)
+}
+
+impl Null {
+    /// The point of the null nearest to `alternative`, by the divergence of `canary` and `stable` outcomes.
+    ///
+    /// It lies on the edge of the null. Ratio: the smaller root of a quadratic, in the form that does not cancel.
+    /// Difference: the root of the derivative, which falls; Newton steps inside a shrinking bracket.
+    pub fn project(self, alternative: Rates, canary: f64, stable: f64) -> Rates {
+        match self {
+            Self::Ratio(ratio) => project_on_ratio(ratio, alternative, canary, stable),
+            Self::Difference(difference) => project_on_difference(difference, alternative, canary, stable),
+        }
+    }
+
+    /// The alternative at `effect` beyond the null, given stable's rate; none where clipping puts it on the null.
+    fn alternative(self, claim: Claim, effect: f64, stable: f64) -> Option<Rates> {
+        let step = claim.sign() * effect;
+        let (edge, canary) = match self {
+            Self::Ratio(ratio) => (ratio * stable, ratio * step.exp() * stable),
+            Self::Difference(difference) => (stable + difference, stable + difference + step),
+        };
+        let canary = inside(canary, ALTERNATIVE_MARGIN);
+        let beyond = match claim {
+            Claim::Worse => canary > edge,
+            Claim::NotWorse => canary < edge,
+        };
+        beyond.then_some(Rates { canary, stable })
+    }
+}
+
+fn inside(rate: f64, margin: f64) -> f64 {
+    rate.clamp(margin, 1.0 - margin)
+}
+
+fn project_on_ratio(ratio: f64, alternative: Rates, canary: f64, stable: f64) -> Rates {
+    let bad = canary * alternative.canary + stable * alternative.stable;
+    let good_canary = canary * (1.0 - alternative.canary);
+    let good_stable = stable * (1.0 - alternative.stable);
+    let a = ratio * (bad + good_canary + good_stable);
+    let b = bad * (1.0 + ratio) + good_canary * ratio + good_stable;
+    let root = 2.0 * bad / (b + (b * b - 4.0 * a * bad).max(0.0).sqrt());
+    let highest = (1.0 / ratio).min(1.0);
+    let rate = root.clamp(PROJECTION_MARGIN, highest * (1.0 - PROJECTION_MARGIN));
+    Rates {
+        canary: ratio * rate,
+        stable: rate,
+    }
+}
+
+fn project_on_difference(difference: f64, alternative: Rates, canary: f64, stable: f64) -> Rates {
+    // Slope of the divergence along the edge, and the slope's own slope.
+    let slope = |rate: f64| {
+        let shifted = rate + difference;
+        let (v, w) = (shifted * (1.0 - shifted), rate * (1.0 - rate));
+        let (e, f) = (alternative.canary - shifted, alternative.stable - rate);
+        let value = canary * e / v + stable * f / w;
+        let derivative = -canary * (v + e * (1.0 - 2.0 * shifted)) / (v * v)
+            - stable * (w + f * (1.0 - 2.0 * rate)) / (w * w);
+        (value, derivative)
+    };
+    let mut low = (-difference).max(0.0) + PROJECTION_MARGIN;
+    let mut high = (1.0 - difference).min(1.0) - PROJECTION_MARGIN;
+    let mut rate = inside(alternative.stable, ALTERNATIVE_MARGIN).clamp(low, high);
+    // Bisection alone would need 60 rounds; Newton reaches the last bit in a handful and falls back to bisection.
+    for _ in 0..100 {
+        let (value, derivative) = slope(rate);
+        if value > 0.0 {
+            low = rate;
+        } else {
+            high = rate;
+        }
+        let newton = rate - value / derivative;
+        let next = if newton > low && newton < high {
+            newton
+        } else {
+            f64::midpoint(low, high)
+        };
+        if next == rate || (next - rate).abs() <= f64::EPSILON * rate {
+            rate = next;
+            break;
+        }
+        rate = next;
+    }
+    Rates {
+        canary: rate + difference,
+        stable: rate,
+    }
+}
+
+/// Evidence about the rates of bad outcomes in two arms.
+///
+/// One block's factor: a mixture over fixed effects of the likelihood ratio between an alternative, which depends on
+/// earlier blocks of stable alone, and its projection on the null. Rates may differ between blocks.
+#[derive(Clone, Debug)]
+pub struct TwoArm {
+    design: Design,
+    state: TwoArmState,
+}
+
+/// What a [`TwoArm`] test remembers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TwoArmState {
+    /// Log wealth of each effect.
+    pub logs: Vec<f64>,
+    /// Stable's bad outcomes, faded.
+    pub bad: f64,
+    /// Stable's outcomes, faded.
+    pub all: f64,
+    /// Squared surprises of stable's blocks, faded.
+    pub surprise: f64,
+    /// Number of these blocks, faded.
+    pub weight: f64,
+    /// Blocks of stable seen.
+    pub blocks: u64,
+}
+
+impl TwoArm {
+    /// A test that has seen nothing.
+    pub fn new(design: Design) -> Self {
+        let state = TwoArmState {
+            logs: vec![0.0; design.grid.len()],
+            bad: design.prior_rate * design.prior_requests,
+            all: design.prior_requests,
+            surprise: 0.0,
+            weight: 0.0,
+            blocks: 0,
+        };
+        Self { design, state }
+    }
+
+    /// Log evidence so far.
+    pub fn log_e(&self) -> f64 {
+        log_mean_exp(&self.state.logs)
+    }
+
+    /// How much wilder than chance stable's blocks are: what divides the next block's log factor, at least 1.
+    pub fn dispersion(&self) -> f64 {
+        if self.design.temper_halflife_blocks.is_some() && self.state.weight > DISPERSION_WEIGHT {
+            (self.state.surprise / self.state.weight).max(1.0)
+        } else {
+            1.0
+        }
+    }
+
+    /// Takes one block of both arms and answers the log evidence. A block with an empty arm is no evidence.
+    pub fn update(&mut self, canary: Trials, stable: Trials) -> f64 {
+        if canary.all > 0 && stable.all > 0 {
+            let dispersion = self.dispersion();
+            let rate = inside(self.state.bad / self.state.all, ALTERNATIVE_MARGIN);
+            for (log, effect) in self.state.logs.iter_mut().zip(&self.design.grid) {
+                if let Some(alternative) = self.design.null.alternative(self.design.claim, *effect, rate) {
+                    let factor = log_factor(self.design.null, alternative, canary, stable);
+                    *log += (factor / dispersion).min(self.design.clip);
+                }
+            }
+        }
+        self.expect(stable);
+        self.log_e()
+    }
+
+    /// Takes a block of stable alone, from before the release or its warm-up: it shapes the alternatives only.
+    pub fn expect(&mut self, stable: Trials) {
+        if stable.all == 0 {
+            return;
+        }
+        let (bad, all) = (stable.bad as f64, stable.all as f64);
+        let state = &mut self.state;
+        if let Some(halflife) = self.design.temper_halflife_blocks
+            && state.blocks > SETTLING_BLOCKS
+        {
+            let rate = state.bad / state.all;
+            let variance = rate * (1.0 - rate) * all * (1.0 + all / state.all);
+            let fade = decay(halflife);
+            state.surprise = state.surprise * fade + (bad - rate * all).powi(2) / variance.max(1e-9);
+            state.weight = state.weight * fade + 1.0;
+        }
+        let fade = decay(self.design.halflife_blocks);
+        state.bad = state.bad * fade + bad;
+        state.all = state.all * fade + all;
+        state.blocks = state.blocks.saturating_add(1);
+    }
+
+    /// What the test remembers.
+    pub fn state(&self) -> &TwoArmState {
+        &self.state
+    }
+
+    /// The test at `state`; none when `state` is of another design.
+    pub(super) fn resume(design: Design, state: TwoArmState) -> Option<Self> {
+        (state.logs.len() == design.grid.len()).then_some(Self { design, state })
+    }
+}
+
+/// Log likelihood ratio of one block between `alternative` and its projection on the null.
+fn log_factor(null: Null, alternative: Rates, canary: Trials, stable: Trials) -> f64 {
+    let nearest = null.project(alternative, canary.all as f64, stable.all as f64);
+    let (bad, good) = canary.split();
+    let (bad_stable, good_stable) = stable.split();
+    times_ln(bad, alternative.canary / nearest.canary)
+        + times_ln(good, (1.0 - alternative.canary) / (1.0 - nearest.canary))
+        + times_ln(bad_stable, alternative.stable / nearest.stable)
+        + times_ln(good_stable, (1.0 - alternative.stable) / (1.0 - nearest.stable))
+}

@@ -1,0 +1,13 @@
+//! The judgement against its specification: recorded inputs and outputs of an independent implementation.
+//!
+//! `SERIN_GOLDEN` names another file of the same schema. A number agrees within 1e-9 · max(1, |expected|) or the
+//! item's own tolerance; texts, counts and verdicts are equal.
+
+#[path = "golden/cases.rs"]
+mod cases;
+#[path = "golden/engines.rs"]
+mod engines;
+#[path = "golden/formulas.rs"]
+mod formulas;
+#[path = "golden/verdicts.rs"]
+mod verdicts;
