@@ -3,9 +3,13 @@
 //! Prometheus' `rate` and `increase` extrapolate to their window and return fractions of requests; a judgement
 //! needs counts. So the operator reads raw samples and differences them here, per pod and series, resets included.
 
+mod target;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+
+pub use self::target::{Scraped, Target, block_of};
 
 /// What one series counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +18,8 @@ pub enum Counter {
     Requests,
     /// Sum of their latencies, in seconds.
     LatencySum,
+    /// When the process started, in seconds since 1970 (`process_start_time_seconds`).
+    Start,
     /// Whether the scrape succeeded (`up`). Its samples are the times at which absent series count as 0.
     Scrape,
 }
@@ -110,7 +116,8 @@ type Scrapes<'a> = BTreeMap<Timestamp, BTreeMap<(&'a str, u16, Counter), f64>>;
 /// Guarantees: a sample is counted once, however looks overlap, as long as each look begins at the `until` of the
 /// one before. A value below its predecessor is a reset and counts from 0. A series that appears on a pod already
 /// known counts from 0 (the first error of a pod is the birth of a series). The first scrape of a pod is only a
-/// baseline. A scrape with a value that is negative or not finite is dropped whole. Two scrapes more than `max_gap`
+/// baseline. A scrape with a value that no counter can have (negative, not finite, a fraction of a request) is dropped
+/// whole; a restart that the process's start time betrays counts from 0 even where the new value is higher. Two scrapes more than `max_gap`
 /// apart still add their counts, but no time.
 ///
 /// Answers `None` when no sample is later than `mark`: nothing was seen, which is not the same as zero.
@@ -155,34 +162,41 @@ fn of_pod(scrapes: &Scrapes<'_>, mark: Timestamp, max_gap: SignedDuration) -> In
         covered: SignedDuration::ZERO,
         dropped: 0,
     };
-    let mut last: Option<(Timestamp, &BTreeMap<_, f64>)> = None;
+    let mut target = Target::new(max_gap);
     for (time, values) in scrapes {
-        if values.values().any(|value| !value.is_finite() || *value < 0.0) {
-            sum.dropped = sum.dropped.saturating_add(u32::from(*time > mark));
+        let of = |counter| {
+            values
+                .iter()
+                .find(|(key, _)| key.2 == counter)
+                .map(|(_, value)| *value)
+        };
+        if of(Counter::Scrape).is_some_and(|up| up < 1.0) {
             continue;
         }
-        if values
+        let counters = values
             .iter()
-            .any(|(key, value)| key.2 == Counter::Scrape && *value < 1.0)
-        {
-            continue;
-        }
-        if let Some((before, old)) = last.filter(|_| *time > mark) {
-            for (key, value) in values {
-                let previous = old.get(key).copied().unwrap_or(0.0);
-                let grown = if *value >= previous {
-                    *value - previous
-                } else {
-                    *value
-                };
-                add(&mut sum.counts, key.1, key.2, grown);
+            .filter(|(key, _)| matches!(key.2, Counter::Requests | Counter::LatencySum))
+            .map(|(key, value)| (*key, *value))
+            .collect();
+        match target.scrape(*time, of(Counter::Start), counters, |key| {
+            key.2 == Counter::Requests
+        }) {
+            Scraped::Bad => sum.dropped = sum.dropped.saturating_add(u32::from(*time > mark)),
+            Scraped::Grown {
+                increments,
+                since,
+                gap,
+            } if *time > mark => {
+                for ((_, status, counter), grown) in increments {
+                    add(&mut sum.counts, status, counter, grown);
+                }
+                if !gap {
+                    let newly = time.duration_since(since.max(mark));
+                    sum.covered = sum.covered.saturating_add(newly);
+                }
             }
-            let since = time.duration_since(before.max(mark));
-            if time.duration_since(before) <= max_gap {
-                sum.covered = sum.covered.saturating_add(since);
-            }
+            Scraped::Seen | Scraped::Baseline | Scraped::Grown { .. } => {}
         }
-        last = Some((*time, values));
     }
     sum
 }
@@ -190,12 +204,12 @@ fn of_pod(scrapes: &Scrapes<'_>, mark: Timestamp, max_gap: SignedDuration) -> In
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "finite and not negative: checked above"
+    reason = "finite and not negative: checked by the target"
 )]
 fn add(counts: &mut Counts, status: u16, counter: Counter, grown: f64) {
     match (counter, status / 100) {
         (Counter::Requests, class) => {
-            let grown = grown.round() as u64;
+            let grown = grown as u64;
             counts.requests = counts.requests.saturating_add(grown);
             counts.successes = counts
                 .successes
@@ -203,7 +217,7 @@ fn add(counts: &mut Counts, status: u16, counter: Counter, grown: f64) {
             counts.failures = counts.failures.saturating_add(if class == 5 { grown } else { 0 });
         }
         (Counter::LatencySum, 2) => counts.latency_seconds_sum += grown,
-        (Counter::LatencySum | Counter::Scrape, _) => {}
+        (Counter::LatencySum | Counter::Start | Counter::Scrape, _) => {}
     }
 }
 
@@ -280,6 +294,13 @@ mod tests {
             let seen = increment(&[ok(&[(0, 10.0), (5, nonsense), (10, 12.0)])], at(0), minute()).unwrap();
             assert_eq!((seen.counts.requests, seen.dropped), (2, 1), "{nonsense}");
         }
+    }
+
+    #[test]
+    fn a_restart_is_seen_even_when_the_counters_have_overtaken() {
+        let start = series("a", 0, Counter::Start, &[(0, 100.0), (5, 104.0)]);
+        let seen = increment(&[ok(&[(0, 10.0), (5, 30.0)]), start], at(0), minute()).unwrap();
+        assert_eq!(seen.counts.requests, 30);
     }
 
     #[test]

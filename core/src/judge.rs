@@ -47,13 +47,15 @@ pub use self::mixture::{half_normal_mixture, half_normal_tuning};
 pub use self::ratio_interval::{RatioInterval, ratio_interval};
 pub use self::run::{Checkpoint, Health, Run};
 pub use self::settings::{
-    Distribution, Errors, Latency, Method, OnInconclusive, OnUnavailable, Quality, Settings, SettingsError, Weights,
+    Distribution, Errors, Latency, Method, OnInconclusive, OnUnavailable, Quality, Settings, SettingsError,
+    Weights,
 };
 pub use self::split::split_evidence;
 pub use self::totals::{ArmTotals, Arms, Blocks};
 pub use self::two_arm::{Design, Null, Rates, TwoArm, TwoArmState, effect_grid};
 pub use self::verdict::{
-    AbortReason, Condition, Consequence, InconclusiveReason, Kind, Look, PromoteReason, Question, Support, Verdict,
+    AbortReason, Condition, Consequence, InconclusiveReason, Kind, Look, PromoteReason, Question, Support,
+    Verdict,
 };
 pub use self::watch::Watch;
 

@@ -5,6 +5,8 @@
 
 #[path = "golden/cases.rs"]
 mod cases;
+#[path = "golden/counters.rs"]
+mod counters;
 #[path = "golden/engines.rs"]
 mod engines;
 #[path = "golden/formulas.rs"]

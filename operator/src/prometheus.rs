@@ -12,6 +12,8 @@ use serin_core::revision::Revision;
 
 /// The contract's histogram; its counts and sums suffice for the whole-soak rule.
 const METRIC: &str = "http_server_request_duration_seconds";
+/// Tells a restarted process from one that went on.
+const START: &str = "process_start_time_seconds";
 /// How far behind the mark a baseline may lie: several scrapes of any usual interval.
 const BASELINE: SignedDuration = SignedDuration::from_mins(2);
 /// How far back a look reaches after a long absence. What lies further back is counted over the gap, without its time.
@@ -64,7 +66,7 @@ fn query(question: &Question<'_>, now: Timestamp) -> String {
         .map(Revision::as_str)
         .collect();
     format!(
-        "{{__name__=~\"up|{METRIC}_(count|sum)\",namespace=\"{}\",revision=~\"{}\"}}[{}s]",
+        "{{__name__=~\"up|{START}|{METRIC}_(count|sum)\",namespace=\"{}\",revision=~\"{}\"}}[{}s]",
         question.namespace,
         revisions.join("|"),
         reach.as_secs()
@@ -103,6 +105,7 @@ fn series(vector: &RangeVector) -> Option<Series> {
     let counter = match metric.get("__name__")?.strip_prefix(METRIC) {
         Some("_count") => Counter::Requests,
         Some("_sum") => Counter::LatencySum,
+        None if metric.get("__name__").is_some_and(|name| name == START) => Counter::Start,
         _ => Counter::Scrape,
     };
     let pod = metric.get("pod")?.clone();

@@ -125,7 +125,11 @@ impl Evidence {
     pub(super) fn expect(&mut self, stable: &Arm) {
         self.errors.worse.expect(stable.requests);
         self.errors.not_worse.expect(stable.requests);
-        for test in [&mut self.latency.worse, &mut self.latency.not_worse, &mut self.guard] {
+        for test in [
+            &mut self.latency.worse,
+            &mut self.latency.not_worse,
+            &mut self.guard,
+        ] {
             test.expect(&stable.latencies);
         }
         if let Some(tail) = &mut self.distribution {
@@ -152,7 +156,11 @@ impl Evidence {
             &canary.latencies,
             &stable.latencies,
         );
-        for test in [&mut self.latency.worse, &mut self.latency.not_worse, &mut self.guard] {
+        for test in [
+            &mut self.latency.worse,
+            &mut self.latency.not_worse,
+            &mut self.guard,
+        ] {
             test.update_arranged(&arranged);
         }
         self.mean.worse.update_arranged(&arranged.canary_rising);
@@ -179,10 +187,18 @@ impl Evidence {
         let errors = self.errors.worse.log_e();
         let floor = self.floor.as_ref().map_or(f64::INFINITY, FloorBet::log_e);
         let mean = self.mean.worse.log_e();
-        let guard = if self.guarded { self.guard.log_e() } else { f64::INFINITY };
+        let guard = if self.guarded {
+            self.guard.log_e()
+        } else {
+            f64::INFINITY
+        };
         let tail = self.distribution.as_ref().map(|tail| tail.worse.log_e());
         let quality = self.quality.as_ref().map(|pair| pair.worse.log_e());
-        in_order(tail, [errors.min(floor), self.latency.worse.log_e(), mean.min(guard)], quality)
+        in_order(
+            tail,
+            [errors.min(floor), self.latency.worse.log_e(), mean.min(guard)],
+            quality,
+        )
     }
 
     /// Log evidence that it is not, by question, in their order.
@@ -199,11 +215,20 @@ impl Evidence {
 
     pub(super) fn state(&self) -> State {
         State {
-            errors: [self.errors.worse.state().clone(), self.errors.not_worse.state().clone()],
+            errors: [
+                self.errors.worse.state().clone(),
+                self.errors.not_worse.state().clone(),
+            ],
             floor: self.floor.as_ref().map(|floor| floor.state().clone()),
-            latency: [self.latency.worse.state().clone(), self.latency.not_worse.state().clone()],
+            latency: [
+                self.latency.worse.state().clone(),
+                self.latency.not_worse.state().clone(),
+            ],
             guard: self.guard.state().clone(),
-            mean: [self.mean.worse.state().clone(), self.mean.not_worse.state().clone()],
+            mean: [
+                self.mean.worse.state().clone(),
+                self.mean.not_worse.state().clone(),
+            ],
             distribution: self
                 .distribution
                 .as_ref()
@@ -260,7 +285,11 @@ impl Evidence {
 }
 
 /// Resumes what is both asked for and remembered; none when only one of the two is there.
-fn both<T, S, R>(fresh: Option<T>, state: Option<S>, resume: impl FnOnce(T, S) -> Option<R>) -> Option<Option<R>> {
+fn both<T, S, R>(
+    fresh: Option<T>,
+    state: Option<S>,
+    resume: impl FnOnce(T, S) -> Option<R>,
+) -> Option<Option<R>> {
     match (fresh, state) {
         (Some(fresh), Some(state)) => resume(fresh, state).map(Some),
         (None, None) => Some(None),
@@ -268,7 +297,11 @@ fn both<T, S, R>(fresh: Option<T>, state: Option<S>, resume: impl FnOnce(T, S) -
     }
 }
 
-fn in_order(tail: Option<f64>, [errors, latency, mean]: [f64; 3], quality: Option<f64>) -> Vec<(Question, f64)> {
+fn in_order(
+    tail: Option<f64>,
+    [errors, latency, mean]: [f64; 3],
+    quality: Option<f64>,
+) -> Vec<(Question, f64)> {
     tail.map(|log_e| (Question::Distribution, log_e))
         .into_iter()
         .chain([

@@ -46,7 +46,12 @@ impl FloorBet {
 
     /// Takes one block and answers the log evidence.
     pub fn update(&mut self, trials: Trials) -> f64 {
-        for (log, factor) in self.state.logs.iter_mut().zip(factors(self.floor, &self.alternatives, trials)) {
+        for (log, factor) in self
+            .state
+            .logs
+            .iter_mut()
+            .zip(factors(self.floor, &self.alternatives, trials))
+        {
             *log += factor.min(self.clip);
         }
         self.log_e()

@@ -214,7 +214,10 @@ mod tests {
     fn a_histogram_of_another_layout_is_refused() {
         let layout = Layout::new(vec![0.1, 0.5]).unwrap();
         let refused = layout.histogram(vec![1, 2], 0.3).unwrap_err();
-        assert_eq!(refused.to_string(), "2 buckets were counted where the layout has 3");
+        assert_eq!(
+            refused.to_string(),
+            "2 buckets were counted where the layout has 3"
+        );
         assert!(layout.histogram(vec![1, 2, 0], f64::NAN).is_err());
     }
 }

@@ -72,7 +72,10 @@ impl MeanBet {
     /// The log factors that a block would bring to each bet.
     pub fn factors(&self, layout: &Layout, latencies: &Histogram) -> Vec<f64> {
         let worst = self.arrange(layout, latencies);
-        self.bets.iter().map(|bet| worst.log_wealth(*bet, self.limit)).collect()
+        self.bets
+            .iter()
+            .map(|bet| worst.log_wealth(*bet, self.limit))
+            .collect()
     }
 
     fn arrange(&self, layout: &Layout, latencies: &Histogram) -> Worst {

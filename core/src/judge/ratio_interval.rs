@@ -30,10 +30,15 @@ pub fn ratio_interval(
     let needed = (2.0 / alpha).ln();
     let rejected = |ratio: &f64, claim: Claim| {
         let mut test = TwoArm::new(design(Null::Ratio(*ratio), claim));
-        blocks.iter().any(|(canary, stable)| test.update(*canary, *stable) >= needed)
+        blocks
+            .iter()
+            .any(|(canary, stable)| test.update(*canary, *stable) >= needed)
     };
     RatioInterval {
         lower: grid().take_while(|ratio| rejected(ratio, Claim::Worse)).last(),
-        upper: grid().rev().take_while(|ratio| rejected(ratio, Claim::NotWorse)).last(),
+        upper: grid()
+            .rev()
+            .take_while(|ratio| rejected(ratio, Claim::NotWorse))
+            .last(),
     }
 }

@@ -14,7 +14,8 @@ use super::logs::merge;
 use super::settings::{Method, OnInconclusive, OnUnavailable, Settings, SettingsError, Weights};
 use super::totals::{Arms, Blocks};
 use super::verdict::{
-    AbortReason, Condition, Consequence, InconclusiveReason, Kind, Look, PromoteReason, Question, Support, Verdict,
+    AbortReason, Condition, Consequence, InconclusiveReason, Kind, Look, PromoteReason, Question, Support,
+    Verdict,
 };
 
 /// How the canary's pods do, as far as the cluster knows.
@@ -161,7 +162,11 @@ impl Run {
                 self.evidence.update(&self.settings, canary, stable);
                 memory.totals.canary.add(canary, first_slow);
                 memory.totals.stable.add(stable, first_slow);
-                if canary.requests.all > 0 { Kind::Evaluated } else { Kind::Idle }
+                if canary.requests.all > 0 {
+                    Kind::Evaluated
+                } else {
+                    Kind::Idle
+                }
             }
         };
         self.memory.blocks.add(kind);
@@ -206,7 +211,9 @@ impl Run {
             return Verdict::Abort(AbortReason::Evidence(self.culprit(abort)));
         }
         let enough = self.memory.totals.canary.requests.all >= settings.min_requests;
-        let shown = promote.iter().all(|part| part.best >= -settings.alpha_promote.ln());
+        let shown = promote
+            .iter()
+            .all(|part| part.best >= -settings.alpha_promote.ln());
         let long_enough = self.soak() >= settings.min_soak;
         if sequential && kind == Kind::Evaluated && conditions.is_empty() && long_enough && enough && shown {
             return Verdict::Promote(PromoteReason::Evidence);
@@ -261,9 +268,18 @@ impl Run {
         let (settings, memory) = (&self.settings, &self.memory);
         let lasted = |blocks: i32| settings.block.saturating_mul(blocks);
         let states = [
-            (Condition::MetricsUnavailable, lasted(memory.gaps) >= settings.unavailable_after),
-            (Condition::MetricsStale, lasted(memory.gaps) > settings.stale_after),
-            (Condition::LowCoverage, memory.blocks.coverage() < settings.min_coverage),
+            (
+                Condition::MetricsUnavailable,
+                lasted(memory.gaps) >= settings.unavailable_after,
+            ),
+            (
+                Condition::MetricsStale,
+                lasted(memory.gaps) > settings.stale_after,
+            ),
+            (
+                Condition::LowCoverage,
+                memory.blocks.coverage() < settings.min_coverage,
+            ),
             (
                 Condition::NoCanaryTraffic,
                 lasted(memory.without_canary) >= settings.no_traffic_after,
@@ -299,13 +315,20 @@ impl Run {
     fn end_of_soak(&self, conditions: &[Condition]) -> Verdict {
         let settings = &self.settings;
         let Arms { canary, stable } = &self.memory.totals;
-        let Some(mean) = canary.mean_seconds().filter(|mean| *mean < settings.latency.limit_seconds) else {
+        let Some(mean) = canary
+            .mean_seconds()
+            .filter(|mean| *mean < settings.latency.limit_seconds)
+        else {
             return Verdict::Abort(AbortReason::ClassicLimit);
         };
         if settings.method == Method::WholeSoak {
             return Verdict::Promote(PromoteReason::ClassicPass);
         }
-        let errors_within = below(canary.requests.share(), stable.requests.share(), settings.errors.margin);
+        let errors_within = below(
+            canary.requests.share(),
+            stable.requests.share(),
+            settings.errors.margin,
+        );
         let mean_within = stable
             .mean_seconds()
             .is_some_and(|stable| mean < settings.latency.ratio * stable);
@@ -334,15 +357,27 @@ impl Memory {
     fn notice_traffic(&mut self, settings: &Settings, canary: &Arm, stable: &Arm) {
         let (asked, stable_asked) = (canary.requests.all > 0, stable.requests.all > 0);
         if stable_asked {
-            self.without_canary = if asked { 0 } else { self.without_canary.saturating_add(1) };
+            self.without_canary = if asked {
+                0
+            } else {
+                self.without_canary.saturating_add(1)
+            };
         }
         if asked {
-            self.without_stable = if stable_asked { 0 } else { self.without_stable.saturating_add(1) };
+            self.without_stable = if stable_asked {
+                0
+            } else {
+                self.without_stable.saturating_add(1)
+            };
             let both = (canary.requests, stable.requests);
             remember(&mut self.failing, both, settings.total_failure_blocks);
         }
         if asked && stable_asked {
-            let served = (stable.requests, stable.latencies.count(), stable.latencies.seconds());
+            let served = (
+                stable.requests,
+                stable.latencies.count(),
+                stable.latencies.seconds(),
+            );
             remember(&mut self.baseline, served, settings.baseline_blocks);
         }
     }

@@ -186,8 +186,8 @@ impl Default for Weights {
 
 /// The edges that servers should export: steps of 50 ms around the usual limit of half a second.
 const EDGES: [f64; 22] = [
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 1.0, 1.5, 2.5,
-    5.0, 10.0,
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 1.0, 1.5,
+    2.5, 5.0, 10.0,
 ];
 
 impl Default for Settings {
@@ -237,19 +237,49 @@ impl Settings {
         let positive = "it must be a positive number";
         let share = "it must be between 0 and 1";
         let checks = [
-            ("block", self.block.as_secs_f64(), self.block.is_positive(), positive),
+            (
+                "block",
+                self.block.as_secs_f64(),
+                self.block.is_positive(),
+                positive,
+            ),
             ("alphaAbort", self.alpha_abort, in_unit(self.alpha_abort), share),
-            ("alphaPromote", self.alpha_promote, in_unit(self.alpha_promote), share),
-            ("latency.limitSeconds", self.latency.limit_seconds, is_positive(self.latency.limit_seconds), positive),
-            ("latency.ratio", self.latency.ratio, is_positive(self.latency.ratio), positive),
+            (
+                "alphaPromote",
+                self.alpha_promote,
+                in_unit(self.alpha_promote),
+                share,
+            ),
+            (
+                "latency.limitSeconds",
+                self.latency.limit_seconds,
+                is_positive(self.latency.limit_seconds),
+                positive,
+            ),
+            (
+                "latency.ratio",
+                self.latency.ratio,
+                is_positive(self.latency.ratio),
+                positive,
+            ),
             (
                 "capSeconds",
                 self.cap_seconds,
                 self.cap_seconds.is_finite() && self.cap_seconds > self.latency.limit_seconds,
                 "no request may be longer: it must be above the limit of the mean",
             ),
-            ("errors.ratio", self.errors.ratio, is_positive(self.errors.ratio), positive),
-            ("errors.margin", self.errors.margin, in_unit(self.errors.margin), share),
+            (
+                "errors.ratio",
+                self.errors.ratio,
+                is_positive(self.errors.ratio),
+                positive,
+            ),
+            (
+                "errors.margin",
+                self.errors.margin,
+                in_unit(self.errors.margin),
+                share,
+            ),
             (
                 "errors.floor",
                 self.errors.floor.unwrap_or(0.0),
@@ -260,7 +290,11 @@ impl Settings {
         ];
         for (setting, value, holds, remedy) in checks {
             if !holds {
-                return Err(SettingsError::Value { setting, value, remedy });
+                return Err(SettingsError::Value {
+                    setting,
+                    value,
+                    remedy,
+                });
             }
         }
         let asked = self.distribution.iter().flat_map(|judged| {

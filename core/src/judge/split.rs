@@ -17,7 +17,10 @@ pub fn split_evidence(arms: &[(u64, f64)]) -> f64 {
         .zip(&prior)
         .map(|((count, _), prior)| prior + *count as f64)
         .collect();
-    let expected: f64 = arms.iter().map(|(count, share)| times_ln(*count as f64, *share)).sum();
+    let expected: f64 = arms
+        .iter()
+        .map(|(count, share)| times_ln(*count as f64, *share))
+        .sum();
     log_beta(&posterior) - log_beta(&prior) - expected
 }
 

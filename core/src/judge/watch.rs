@@ -15,12 +15,19 @@ pub struct Watch {
 impl Watch {
     /// A watch over a test with this many bets.
     pub fn new(bets: usize) -> Self {
-        Self { logs: vec![0.0; bets] }
+        Self {
+            logs: vec![0.0; bets],
+        }
     }
 
     /// Takes the log factors of one block, one per bet, and answers `ln M`.
     pub fn update(&mut self, factors: &[f64]) -> f64 {
-        let grown: Vec<f64> = self.logs.iter().zip(factors).map(|(log, factor)| log + factor).collect();
+        let grown: Vec<f64> = self
+            .logs
+            .iter()
+            .zip(factors)
+            .map(|(log, factor)| log + factor)
+            .collect();
         self.logs = grown.iter().map(|log| log_one_more(*log)).collect();
         log_mean_exp(&grown)
     }

@@ -15,8 +15,9 @@ struct Cell {
     high: f64,
     /// Requests.
     count: f64,
-    /// Seconds by which they lie above the lower edge, together.
-    above: f64,
+    /// Seconds by which they lie above the lower edge, together, as a multiple of the bucket's width. 0 in the open
+    /// bucket of a rising bet: what lies there earns nothing more.
+    widths: f64,
 }
 
 /// The least favourable arrangement of a block's requests.
@@ -50,7 +51,7 @@ impl Worst {
                     low,
                     high,
                     count: own as f64,
-                    above: 0.0,
+                    widths: 0.0,
                 }
             })
             .filter(|cell| cell.count > 0.0)
@@ -58,8 +59,9 @@ impl Worst {
         let lowest: f64 = cells.iter().map(|cell| cell.count * cell.low).sum();
         let mut excess = (histogram.seconds() - lowest).max(0.0);
         for cell in cells.iter_mut().rev() {
-            cell.above = excess.min(cell.count * (cell.high - cell.low));
-            excess -= cell.above;
+            let above = excess.min(cell.count * (cell.high - cell.low));
+            excess -= above;
+            cell.widths = above / (cell.high - cell.low);
         }
         Self(cells)
     }
@@ -69,17 +71,17 @@ impl Worst {
     /// A plain logarithm of 1 + x is enough: |x| is at most of order 1, so each request is wrong by one rounding.
     pub(super) fn log_wealth(&self, bet: f64, centre: f64) -> f64 {
         let log = |latency: f64| (1.0 + bet * (latency - centre)).ln();
-        self.0
-            .iter()
-            .map(|cell| {
-                let low = log(cell.low);
-                let earned = cell.count * low;
-                if cell.above > 0.0 && cell.high.is_finite() {
-                    earned + cell.above * (log(cell.high) - low) / (cell.high - cell.low)
-                } else {
-                    earned
-                }
-            })
-            .sum()
+        // A bucket's upper edge is often the next one's lower edge: its logarithm is taken once.
+        let (mut edge, mut at_edge) = (f64::NAN, 0.0);
+        let mut wealth = 0.0;
+        for cell in &self.0 {
+            let low = if cell.low == edge { at_edge } else { log(cell.low) };
+            wealth += cell.count * low;
+            if cell.widths > 0.0 {
+                (edge, at_edge) = (cell.high, log(cell.high));
+                wealth += cell.widths * (at_edge - low);
+            }
+        }
+        wealth
     }
 }

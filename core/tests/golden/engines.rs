@@ -2,14 +2,18 @@
 
 use serde_json::Value;
 use serin_core::judge::{
-    Claim, Design, Exceedance, FloorBet, Layout, MeanBet, MeanDifference, MeanPrior, MeanRatio, Null, Rates, TwoArm,
-    Watch, merge, ratio_interval,
+    Claim, Design, Exceedance, FloorBet, Layout, MeanBet, MeanDifference, MeanPrior, MeanRatio, Null, Rates,
+    TwoArm, Watch, merge, ratio_interval,
 };
 
 use crate::cases::{all_close, close, get, histogram, layout, section, trials};
 
 fn claim(case: &Value) -> Claim {
-    if get(case, "worse") { Claim::Worse } else { Claim::NotWorse }
+    if get(case, "worse") {
+        Claim::Worse
+    } else {
+        Claim::NotWorse
+    }
 }
 
 fn clip(case: &Value) -> f64 {
@@ -81,7 +85,10 @@ fn rates_against_a_floor() {
     for case in section("floor_bet") {
         let mut test = FloorBet::new(get(case, "floor"), clip(case));
         let blocks = case["blocks"].as_array().unwrap();
-        let evidence: Vec<f64> = blocks.iter().map(|block| test.update(trials(&block[0], &block[1]))).collect();
+        let evidence: Vec<f64> = blocks
+            .iter()
+            .map(|block| test.update(trials(&block[0], &block[1])))
+            .collect();
         all_close(case, "log_e", &evidence, &get::<Vec<f64>>(case, "log_e"));
     }
 }
@@ -89,7 +96,10 @@ fn rates_against_a_floor() {
 fn mean_bet(case: &Value) -> (Layout, MeanBet) {
     // Evidence for "worse" needs no cap.
     let cap = case["cap"].as_f64().unwrap_or(f64::INFINITY);
-    (layout(case, "edges"), MeanBet::new(get(case, "m"), claim(case), cap))
+    (
+        layout(case, "edges"),
+        MeanBet::new(get(case, "m"), claim(case), cap),
+    )
 }
 
 #[test]
@@ -167,7 +177,12 @@ fn shares_slower_than_the_edges() {
             })
             .collect();
         all_close(case, "log_e", &evidence, &get::<Vec<f64>>(case, "log_e"));
-        all_close(case, "per_edge", &test.per_edge(), &get::<Vec<f64>>(case, "per_edge_last"));
+        all_close(
+            case,
+            "per_edge",
+            &test.per_edge(),
+            &get::<Vec<f64>>(case, "per_edge_last"),
+        );
     }
 }
 
@@ -208,7 +223,10 @@ fn the_interval_of_the_ratio() {
         let interval = ratio_interval(&blocks, get(case, "alpha"), |null, claim| {
             let design = Design::new(null, claim);
             let or = |name: &str, default: f64| case["params"][name].as_f64().unwrap_or(default);
-            let prior = (or("prior_rate", design.prior_rate), or("prior_n", design.prior_requests));
+            let prior = (
+                or("prior_rate", design.prior_rate),
+                or("prior_n", design.prior_requests),
+            );
             design.expecting(prior.0, prior.1)
         });
         for (what, got) in [("lower", interval.lower), ("upper", interval.upper)] {

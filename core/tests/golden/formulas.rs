@@ -43,13 +43,16 @@ fn normal_bound_one_sided(v: f64, alpha: f64, rho: f64) -> f64 {
 fn gamma_poisson(s: f64, v: f64, rho: f64, c: f64) -> f64 {
     let (a, vr) = (rho / (c * c), (v + rho) / (c * c));
     let shape = s / c + vr;
-    a * a.ln() - ln_gamma(a) - gamma_ur(a, a).ln() + ln_gamma(shape) + gamma_ur(shape, vr).ln() - shape * vr.ln()
+    a * a.ln() - ln_gamma(a) - gamma_ur(a, a).ln() + ln_gamma(shape) + gamma_ur(shape, vr).ln()
+        - shape * vr.ln()
         + v / (c * c)
 }
 
 fn gamma_exponential(s: f64, v: f64, rho: f64, c: f64) -> f64 {
     let (a, vr, w) = (rho / (c * c), (v + rho) / (c * c), (c * s + v) / (c * c));
-    a * a.ln() - ln_gamma(a) - gamma_lr(a, a).ln() + ln_gamma(vr) + gamma_lr(vr, w + a).ln() - vr * (w + a).ln() + w
+    a * a.ln() - ln_gamma(a) - gamma_lr(a, a).ln() + ln_gamma(vr) + gamma_lr(vr, w + a).ln()
+        - vr * (w + a).ln()
+        + w
 }
 
 struct BetaBinomial {
@@ -70,9 +73,16 @@ impl BetaBinomial {
         };
         let r = (rho - g * h).max(1e-3 * g * h);
         let incomplete = |a: f64, b: f64| {
-            ln_beta(a, b) + if self.one_sided { beta_reg(a, b, h / (g + h)).ln() } else { 0.0 }
+            ln_beta(a, b)
+                + if self.one_sided {
+                    beta_reg(a, b, h / (g + h)).ln()
+                } else {
+                    0.0
+                }
         };
-        v / (g * h) * (g + h).ln() - (v + h * s) / (h * (g + h)) * g.ln() - (v - g * s) / (g * (g + h)) * h.ln()
+        v / (g * h) * (g + h).ln()
+            - (v + h * s) / (h * (g + h)) * g.ln()
+            - (v - g * s) / (g * (g + h)) * h.ln()
             + incomplete((r + v - g * s) / (g * (g + h)), (r + v + h * s) / (h * (g + h)))
             - incomplete(r / (g * (g + h)), r / (h * (g + h)))
     }
@@ -91,8 +101,16 @@ fn bernoulli_set(k: f64, n: f64, alpha: f64, t: f64) -> (f64, f64) {
         mixture.log((share - p) * n, p * (1.0 - p) * n) + alpha.ln()
     };
     let edge = 1e-12;
-    let low = if k == 0.0 || excess(edge) < 0.0 { 0.0 } else { root(excess, edge, share) };
-    let high = if k == n || excess(1.0 - edge) < 0.0 { 1.0 } else { root(excess, share, 1.0 - edge) };
+    let low = if k == 0.0 || excess(edge) < 0.0 {
+        0.0
+    } else {
+        root(excess, edge, share)
+    };
+    let high = if k == n || excess(1.0 - edge) < 0.0 {
+        1.0
+    } else {
+        root(excess, share, 1.0 - edge)
+    };
     (low, high)
 }
 
@@ -100,15 +118,25 @@ fn bernoulli_set(k: f64, n: f64, alpha: f64, t: f64) -> (f64, f64) {
 fn lil_error(c: f64, a: f64) -> f64 {
     let error = |eta: f64| {
         let g = 2.0 / eta * (a - (2.0 * (eta - 1.0) / c).sqrt()).powi(2);
-        if g <= 1.0 { f64::INFINITY } else { 4.0 * (-g * c).exp() * (1.0 + 1.0 / ((g - 1.0) * eta.ln())) }
+        if g <= 1.0 {
+            f64::INFINITY
+        } else {
+            4.0 * (-g * c).exp() * (1.0 + 1.0 / ((g - 1.0) * eta.ln()))
+        }
     };
-    let highest = root(|e| (e / 2.0).sqrt() + (2.0 * (e - 1.0) / c).sqrt() - a, 1.0, 2.0 * a * a);
+    let highest = root(
+        |e| (e / 2.0).sqrt() + (2.0 * (e - 1.0) / c).sqrt() - a,
+        1.0,
+        2.0 * a * a,
+    );
     let (mut low, mut width) = (1.0 + 1e-9, highest - 1.0 - 2e-9);
     // A grid, then finer grids around its best point: the error has one minimum.
     let mut best = f64::INFINITY;
     for _ in 0..6 {
         let points = (0..=400).map(|i| low + width * f64::from(i) / 400.0);
-        let (eta, least) = points.map(|eta| (eta, error(eta))).fold((low, f64::INFINITY), |a, b| if b.1 < a.1 { b } else { a });
+        let (eta, least) = points
+            .map(|eta| (eta, error(eta)))
+            .fold((low, f64::INFINITY), |a, b| if b.1 < a.1 { b } else { a });
         best = best.min(least);
         low = (eta - width / 400.0).max(1.0 + 1e-12);
         width /= 200.0;
@@ -201,7 +229,16 @@ fn published_formulas() {
             }
             unknown => panic!("a formula that nobody checks: {unknown}"),
         };
-        close(case, &args.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "), single, get(case, "value"));
+        close(
+            case,
+            &args
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+            single,
+            get(case, "value"),
+        );
     }
 }
 

@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 use serde_json::Value;
 use serin_core::judge::{
-    Arm, Block, Consequence, Distribution, Health, Late, Layout, Look, Method, OnInconclusive, OnUnavailable, Quality,
-    Question, Run, Settings, Support, Trials, Verdict,
+    Arm, Block, Consequence, Distribution, Health, Late, Layout, Look, Method, OnInconclusive, OnUnavailable,
+    Quality, Question, Run, Settings, Support, Trials, Verdict,
 };
 
 use crate::cases::{all_close, close, get, histogram, section, trials};
@@ -12,7 +12,10 @@ use crate::cases::{all_close, close, get, histogram, section, trials};
 /// Sets what the case configures, leaves the rest at its default.
 fn settings(config: &Value) -> Settings {
     let mut settings = Settings {
-        layout: Layout::new(vec![0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0]).unwrap(),
+        layout: Layout::new(vec![
+            0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+        ])
+        .unwrap(),
         ..Settings::default()
     };
     let mut distribution = Distribution {
@@ -30,7 +33,13 @@ fn settings(config: &Value) -> Settings {
         let seconds = || SignedDuration::from_secs_f64(number());
         let count = || value.as_u64().unwrap_or_else(|| panic!("{name}: {value}"));
         match name.as_str() {
-            "method" => settings.method = if value == "WholeSoak" { Method::WholeSoak } else { Method::Sequential },
+            "method" => {
+                settings.method = if value == "WholeSoak" {
+                    Method::WholeSoak
+                } else {
+                    Method::Sequential
+                }
+            }
             "block_s" => settings.block = seconds(),
             "alpha_abort" => settings.alpha_abort = number(),
             "alpha_promote" => settings.alpha_promote = number(),
@@ -78,7 +87,11 @@ fn settings(config: &Value) -> Settings {
                 }
             }
             "on_unavailable" => {
-                settings.on_unavailable = if value == "rollback" { OnUnavailable::RollBack } else { OnUnavailable::Hold }
+                settings.on_unavailable = if value == "rollback" {
+                    OnUnavailable::RollBack
+                } else {
+                    OnUnavailable::Hold
+                }
             }
             unknown => panic!("a setting that the product does not know: {unknown}"),
         }
@@ -92,7 +105,9 @@ fn arm(layout: &Layout, value: &Value) -> Option<Arm> {
     (!value.is_null()).then(|| Arm {
         requests: trials(&value[1], &value[0]),
         latencies: histogram(layout, &value[2], &value[3]),
-        quality: value.get(4).map(|outcomes| Trials::new(get_at(outcomes, 0), get_at(outcomes, 1))),
+        quality: value
+            .get(4)
+            .map(|outcomes| Trials::new(get_at(outcomes, 0), get_at(outcomes, 1))),
     })
 }
 
@@ -111,7 +126,11 @@ fn block(layout: &Layout, value: &Value) -> (Block, Late, Health) {
         canary: arm(layout, &more["late"]["c"]),
         stable: arm(layout, &more["late"]["s"]),
     };
-    let health = if flag("not_ready") || flag("crash_loop") { Health::NotReady } else { Health::Fine };
+    let health = if flag("not_ready") || flag("crash_loop") {
+        Health::NotReady
+    } else {
+        Health::Fine
+    };
     let block = if flag("warmup") {
         Block::Warmup { stable }
     } else {
@@ -155,27 +174,75 @@ fn logs(supports: &[Support]) -> Vec<f64> {
 
 /// The promote test of the distribution is called `slo` there, which comes last in the alphabet.
 fn promote_logs(look: &Look) -> Vec<f64> {
-    let (tail, others): (Vec<Support>, Vec<Support>) =
-        look.promote.iter().partition(|support| support.question == Question::Distribution);
+    let (tail, others): (Vec<Support>, Vec<Support>) = look
+        .promote
+        .iter()
+        .partition(|support| support.question == Question::Distribution);
     logs(&[others, tail].concat())
 }
 
 fn check(case: &Value, want: &Value, look: &Look) {
     let at = |field: &str| format!("{field} of block {}", look.block);
     assert_eq!(want["block"], look.block, "{}", at("block"));
-    assert_eq!(want["kind"], format!("{:?}", look.kind).to_lowercase(), "{}", at("kind"));
-    assert_eq!(want["verdict"], word(look.verdict), "{} of {}", at("verdict"), case["name"]);
-    assert_eq!(want["reason"], reason(look.verdict), "{} of {}", at("reason"), case["name"]);
+    assert_eq!(
+        want["kind"],
+        format!("{:?}", look.kind).to_lowercase(),
+        "{}",
+        at("kind")
+    );
+    assert_eq!(
+        want["verdict"],
+        word(look.verdict),
+        "{} of {}",
+        at("verdict"),
+        case["name"]
+    );
+    assert_eq!(
+        want["reason"],
+        reason(look.verdict),
+        "{} of {}",
+        at("reason"),
+        case["name"]
+    );
     assert_eq!(want["action"], action(look.verdict), "{}", at("action"));
-    let conditions: Vec<String> = look.conditions.iter().map(|condition| format!("{condition:?}")).collect();
-    assert_eq!(get::<Vec<String>>(want, "conditions"), conditions, "{}", at("conditions"));
-    assert_eq!(want["soak_s"].as_f64(), Some(look.soak.as_secs_f64()), "{}", at("soak"));
+    let conditions: Vec<String> = look
+        .conditions
+        .iter()
+        .map(|condition| format!("{condition:?}"))
+        .collect();
+    assert_eq!(
+        get::<Vec<String>>(want, "conditions"),
+        conditions,
+        "{}",
+        at("conditions")
+    );
+    assert_eq!(
+        want["soak_s"].as_f64(),
+        Some(look.soak.as_secs_f64()),
+        "{}",
+        at("soak")
+    );
     assert_eq!(want["n_c"], look.totals.canary.requests.all, "{}", at("n_c"));
     assert_eq!(want["n_s"], look.totals.stable.requests.all, "{}", at("n_s"));
     close(case, &at("coverage"), look.coverage, get(want, "coverage"));
-    close(case, &at("log_e_abort"), look.log_e_abort, get(want, "log_e_abort"));
-    all_close(case, &at("abort"), &logs(&look.abort), &get::<Vec<f64>>(want, "abort"));
-    all_close(case, &at("promote"), &promote_logs(look), &get::<Vec<f64>>(want, "promote"));
+    close(
+        case,
+        &at("log_e_abort"),
+        look.log_e_abort,
+        get(want, "log_e_abort"),
+    );
+    all_close(
+        case,
+        &at("abort"),
+        &logs(&look.abort),
+        &get::<Vec<f64>>(want, "abort"),
+    );
+    all_close(
+        case,
+        &at("promote"),
+        &promote_logs(look),
+        &get::<Vec<f64>>(want, "promote"),
+    );
 }
 
 /// Plays a case; at every block the run may be written down and read back first.
@@ -202,7 +269,12 @@ fn the_whole_rule() {
             check(case, want, look);
         }
         let last = looks.last().unwrap();
-        let got = serde_json::json!([word(last.verdict), reason(last.verdict), action(last.verdict), last.block]);
+        let got = serde_json::json!([
+            word(last.verdict),
+            reason(last.verdict),
+            action(last.verdict),
+            last.block
+        ]);
         assert_eq!(case["final"], got, "{}", case["name"]);
     }
 }

@@ -78,7 +78,10 @@ impl Release {
             ("testRatings", "to test", 0),
         ];
         let parts = known.iter().filter_map(|(name, label, digits)| {
-            let value = self.0.pointer(&format!("/spec/model/evidence/{name}"))?.as_f64()?;
+            let value = self
+                .0
+                .pointer(&format!("/spec/model/evidence/{name}"))?
+                .as_f64()?;
             Some(format!("{label} {value:.digits$}"))
         });
         parts.collect::<Vec<_>>().join(", ")

@@ -1,0 +1,300 @@
+//! Laws of the judgement: what must hold for any counts, checked by enumeration and by property.
+
+use proptest::prelude::*;
+use serin_core::judge::{
+    Arm, Block, Claim, Condition, Design, FloorBet, Health, Histogram, Late, Layout, MeanBet, MeanPrior,
+    MeanRatio, Method, Null, Run, Settings, Trials, TwoArm, Verdict,
+};
+
+fn binomial(n: u64, k: u64, p: f64) -> f64 {
+    let choose = (0..k).fold(1.0, |c, i| c * (n - i) as f64 / (i + 1) as f64);
+    choose * p.powf(k as f64) * (1.0 - p).powf((n - k) as f64)
+}
+
+/// Sizes and true rates of both arms in one block.
+#[derive(Clone, Copy, Debug)]
+struct Truth {
+    canary: (u64, f64),
+    stable: (u64, f64),
+}
+
+/// The exact expectation of E after `blocks`, over every possible outcome.
+fn expected_evidence(test: &TwoArm, blocks: &[Truth]) -> f64 {
+    let Some((block, rest)) = blocks.split_first() else {
+        return test.log_e().exp();
+    };
+    let ((n, p), (m, q)) = (block.canary, block.stable);
+    let mut sum = 0.0;
+    for bad in 0..=n {
+        for bad_stable in 0..=m {
+            let mut next = test.clone();
+            next.update(Trials::new(bad, n), Trials::new(bad_stable, m));
+            sum += binomial(n, bad, p) * binomial(m, bad_stable, q) * expected_evidence(&next, rest);
+        }
+    }
+    sum
+}
+
+/// A canary's rate inside the null, given stable's: at its edge for `inside` 0, deeper for more.
+fn rate_in_null(null: Null, claim: Claim, stable: f64, inside: f64) -> f64 {
+    let edge = match null {
+        Null::Ratio(ratio) => ratio * stable,
+        Null::Difference(difference) => stable + difference,
+    };
+    let edge = edge.clamp(0.0, 1.0);
+    match claim {
+        Claim::Worse => edge * (1.0 - inside),
+        Claim::NotWorse => edge + (1.0 - edge) * inside,
+    }
+}
+
+fn nulls() -> impl Strategy<Value = (Null, Claim)> {
+    let null = prop_oneof![
+        (0.8f64..2.0).prop_map(Null::Ratio),
+        (0.0f64..0.2).prop_map(Null::Difference)
+    ];
+    let claim = prop_oneof![Just(Claim::Worse), Just(Claim::NotWorse)];
+    (null, claim)
+}
+
+fn trials(most: u64) -> impl Strategy<Value = Trials> {
+    (0..=most).prop_flat_map(|all| (0..=all).prop_map(move |bad| Trials::new(bad, all)))
+}
+
+fn layout() -> Layout {
+    Layout::new(vec![0.1, 0.2, 0.4, 0.5, 0.8, 1.0]).unwrap()
+}
+
+/// What a list of latencies looks like in the histogram.
+fn histogram(latencies: &[f64]) -> Histogram {
+    let layout = layout();
+    let mut counts = vec![0; layout.edges().len() + 1];
+    for latency in latencies {
+        counts[layout.edges().partition_point(|edge| edge < latency)] += 1;
+    }
+    layout.histogram(counts, latencies.iter().sum()).unwrap()
+}
+
+fn latencies() -> impl Strategy<Value = Vec<f64>> {
+    prop::collection::vec(0.0f64..0.8, 0..30)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Under the null the evidence is worth at most its stake: rates drift, weights ramp, blocks are unequal, the
+    /// bets adapt to what was seen; tempered and clipped or not.
+    #[test]
+    fn evidence_on_rates_is_a_test_martingale_under_the_null(
+        (null, claim) in nulls(),
+        sizes in prop::collection::vec((0u64..4, 0u64..4, 0.01f64..0.6, 0.0f64..1.0), 1..4),
+        history in prop::collection::vec(trials(20), 0..30),
+        tempered in any::<bool>(),
+    ) {
+        let design = Design::new(null, claim);
+        let mut test = TwoArm::new(if tempered { design.tempered().clipped(0.5) } else { design });
+        for stable in history {
+            test.expect(stable);
+        }
+        let blocks: Vec<Truth> = sizes
+            .into_iter()
+            .map(|(n, m, q, inside)| Truth { canary: (n, rate_in_null(null, claim, q, inside)), stable: (m, q) })
+            .collect();
+        prop_assert!(expected_evidence(&test, &blocks) <= 1.0 + 1e-9);
+    }
+
+    #[test]
+    fn evidence_against_a_floor_is_one_too(floor in 0.001f64..0.5, inside in 0.0f64..1.0, n in 0u64..12) {
+        let p = floor * inside;
+        let expected: f64 = (0..=n)
+            .map(|bad| binomial(n, bad, p) * FloorBet::new(floor, f64::INFINITY).update(Trials::new(bad, n)).exp())
+            .sum();
+        prop_assert!(expected <= 1.0 + 1e-9);
+    }
+
+    /// Latencies of two values, all combinations: means on the edge of the null, whatever the common load.
+    #[test]
+    fn evidence_on_the_ratio_of_means_is_one_too(
+        ratio in 0.8f64..1.5, claim in prop_oneof![Just(Claim::Worse), Just(Claim::NotWorse)],
+        load in 0.05f64..0.9, slow in prop::sample::select(vec![0.2, 0.4, 0.5]), n in 1u64..6, m in 1u64..6,
+        pivot in 0.01f64..0.7,
+    ) {
+        // Stable's mean is load · slow; the canary's is `ratio` times that, from latencies of 0 and 0.8.
+        let stable_share = load;
+        let canary_share = ratio * load * slow / 0.8;
+        prop_assume!(canary_share <= 1.0);
+        let prior = MeanPrior { seconds: pivot, ..MeanPrior::default() };
+        let arm = |count: u64, of: u64, value: f64| {
+            let mut all = vec![value; usize::try_from(count).unwrap()];
+            all.resize(usize::try_from(of).unwrap(), 0.0);
+            histogram(&all)
+        };
+        let mut expected = 0.0;
+        for slow_canary in 0..=n {
+            for slow_stable in 0..=m {
+                let mut test = MeanRatio::new(ratio, claim, 0.8, f64::INFINITY, prior);
+                let log_e = test.update(&layout(), &arm(slow_canary, n, 0.8), &arm(slow_stable, m, slow));
+                let chance = binomial(n, slow_canary, canary_share) * binomial(m, slow_stable, stable_share);
+                expected += chance * log_e.exp();
+            }
+        }
+        prop_assert!(expected <= 1.0 + 1e-9, "{expected}");
+    }
+
+    #[test]
+    fn one_more_error_never_speaks_for_the_canary(
+        null in nulls().prop_map(|(null, _)| null), canary in trials(200), stable in trials(200),
+    ) {
+        prop_assume!(canary.bad < canary.all);
+        let worse = Trials::new(canary.bad + 1, canary.all);
+        let log_e = |canary| TwoArm::new(Design::new(null, Claim::Worse)).update(canary, stable);
+        prop_assert!(log_e(worse) >= log_e(canary) - 1e-9);
+    }
+
+    #[test]
+    fn a_block_without_the_canary_is_no_evidence((null, claim) in nulls(), blocks in prop::collection::vec((trials(50), trials(50)), 1..8), empty in trials(50)) {
+        let mut test = TwoArm::new(Design::new(null, claim));
+        for (canary, stable) in blocks {
+            test.update(canary, stable);
+        }
+        let before = test.log_e();
+        prop_assert_eq!(test.update(Trials::default(), empty), before);
+    }
+
+    /// A canary is never withdrawn for a mean above the limit while its mean is not above the limit.
+    #[test]
+    fn no_evidence_for_too_slow_while_the_mean_is_not(blocks in prop::collection::vec(latencies(), 1..20)) {
+        let mut test = MeanBet::new(0.5, Claim::Worse, f64::INFINITY);
+        let (mut sum, mut count) = (0.0, 0.0);
+        for block in blocks {
+            sum += block.iter().sum::<f64>();
+            count += block.len() as f64;
+            let log_e = test.update(&layout(), &histogram(&block));
+            if sum <= 0.5 * count {
+                prop_assert!(log_e <= 1e-9, "{log_e} at a mean of {}", sum / count);
+            }
+        }
+    }
+
+    /// What a histogram proves, the latencies themselves prove at least.
+    #[test]
+    fn a_histogram_proves_no_more_than_its_latencies(block in latencies(), worse in any::<bool>()) {
+        let claim = if worse { Claim::Worse } else { Claim::NotWorse };
+        let (limit, cap) = (0.5, 0.8);
+        let bound = MeanBet::new(limit, claim, cap).factors(&layout(), &histogram(&block));
+        let largest = if worse { 1.0 / limit } else { -1.0 / (cap - limit) };
+        for (j, bound) in bound.into_iter().enumerate() {
+            let share = 0.004 * (0.95f64 / 0.004).powf(j as f64 / 15.0);
+            let exact: f64 = block.iter().map(|x| (1.0 + largest * share * (x - limit)).ln()).sum();
+            prop_assert!(bound <= exact + 1e-9, "{bound} > {exact}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_promoted_without_canary_traffic(
+        blocks in prop::collection::vec((trials(500), 0u8..4), 1..120), whole_soak in any::<bool>(), soak in 1i64..60,
+    ) {
+        let settings = Settings {
+            method: if whole_soak { Method::WholeSoak } else { Method::Sequential },
+            soak: jiff::SignedDuration::from_mins(soak),
+            min_soak: jiff::SignedDuration::ZERO,
+            deadline: jiff::SignedDuration::from_mins(100),
+            on_inconclusive: serin_core::judge::OnInconclusive::Promote,
+            min_requests: 0,
+            ..Settings::default()
+        };
+        let empty = Arm { requests: Trials::default(), latencies: settings.layout.empty(), quality: None };
+        let mut run = Run::new(settings).unwrap();
+        for (requests, kind) in blocks {
+            let stable = Arm { requests, ..empty.clone() };
+            let block = match kind {
+                0 => Block::Gap,
+                1 => Block::Warmup { stable: Some(stable) },
+                _ => Block::Seen { canary: empty.clone(), stable },
+            };
+            let look = run.look(&block, &Late::default(), Health::Fine);
+            prop_assert!(!matches!(look.verdict, Verdict::Promote(_)), "{look:?}");
+            prop_assert_ne!(look.verdict.consequence(), serin_core::judge::Consequence::Promote);
+        }
+    }
+}
+
+/// One block of `requests` with a mean of `mean_ms`, all between the edges around it.
+fn served(settings: &Settings, requests: u64, mean_ms: f64) -> Arm {
+    let seconds = mean_ms / 1000.0;
+    let edges = settings.layout.edges();
+    let mut counts = vec![0; edges.len() + 1];
+    counts[edges.partition_point(|edge| *edge < seconds)] = requests;
+    Arm {
+        requests: Trials::new(0, requests),
+        latencies: settings
+            .layout
+            .histogram(counts, requests as f64 * seconds)
+            .unwrap(),
+        quality: None,
+    }
+}
+
+fn half_a_day(means_ms: impl Iterator<Item = f64>) -> Verdict {
+    let settings = Settings {
+        method: Method::WholeSoak,
+        ..Settings::default()
+    };
+    let mut run = Run::new(settings.clone()).unwrap();
+    let looks = means_ms.map(|mean| {
+        let block = Block::Seen {
+            canary: served(&settings, 120, mean),
+            stable: served(&settings, 480, 300.0),
+        };
+        run.look(&block, &Late::default(), Health::Fine).verdict
+    });
+    looks.last().unwrap()
+}
+
+#[test]
+fn the_classic_rule_is_exact_over_half_a_day() {
+    let flat = |mean| half_a_day(std::iter::repeat_n(mean, 720)).to_string();
+    assert_eq!(flat(499.9), "ClassicPass");
+    assert_eq!(flat(500.1), "ClassicLimit");
+    // An hour at 2 s inside eleven fast ones: the mean over all is 441.7 ms, and 500.8 ms when the rest is slower.
+    let burst =
+        |rest: f64| half_a_day((0..720).map(|block| if (300..360).contains(&block) { 2000.0 } else { rest }));
+    assert_eq!(burst(300.0).to_string(), "ClassicPass");
+    assert_eq!(burst(364.5).to_string(), "ClassicLimit");
+}
+
+#[test]
+fn a_total_failure_is_seen_at_the_first_look_with_fifteen_requests() {
+    let settings = Settings::default();
+    let mut run = Run::new(settings.clone()).unwrap();
+    let failing = Arm {
+        requests: Trials::new(5, 5),
+        latencies: settings.layout.empty(),
+        quality: None,
+    };
+    let block = Block::Seen {
+        canary: failing,
+        stable: served(&settings, 45, 300.0),
+    };
+    let verdicts: Vec<bool> = (0..3)
+        .map(|_| {
+            matches!(
+                run.look(&block, &Late::default(), Health::Fine).verdict,
+                Verdict::Abort(_)
+            )
+        })
+        .collect();
+    assert_eq!(verdicts, [false, false, true]);
+}
+
+#[test]
+fn an_outage_is_a_state_and_not_a_verdict() {
+    let settings = Settings::default();
+    let mut run = Run::new(settings).unwrap();
+    let looks: Vec<Verdict> = (0..40)
+        .map(|_| run.look(&Block::Gap, &Late::default(), Health::Fine).verdict)
+        .collect();
+    assert_eq!(looks[0], Verdict::Hold(Condition::LowCoverage));
+    assert_eq!(looks[5], Verdict::Hold(Condition::MetricsStale));
+    assert_eq!(looks[39], Verdict::Hold(Condition::MetricsUnavailable));
+}
