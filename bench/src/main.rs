@@ -3,7 +3,10 @@
 mod chart;
 mod judge;
 mod machine;
+mod page;
 mod rivals;
+mod scenarios;
+mod summary;
 mod traffic;
 
 use std::path::PathBuf;

@@ -13,6 +13,8 @@ const DRIFT: f64 = 0.95;
 /// What is simulated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scenario {
+    /// Seconds from one look to the next.
+    pub(crate) look: f64,
     /// How much the day swings, from 0 (steady) to 1 (requests ±40 %, errors ±80 %).
     pub(crate) day: f64,
     /// Requests per second, both arms together, before the day's swing.
@@ -42,6 +44,7 @@ pub(crate) struct Scenario {
 /// A service at 20 requests a second, a tenth of them to the canary, with a time limit of 0.8 s that adds some errors
 /// of its own when the load is high.
 pub(crate) const HEALTHY: Scenario = Scenario {
+    look: 60.0,
     day: 1.0,
     rate: 20.0,
     share: 0.1,
@@ -63,7 +66,7 @@ pub(crate) const PURE_ERRORS: Scenario = Scenario {
     ..HEALTHY
 };
 
-/// One minute of one arm, with what rivals look at besides.
+/// What one arm served between two looks, a minute unless the scenario says otherwise, with what rivals look at besides.
 #[derive(Clone, Debug)]
 pub(crate) struct Minute {
     pub(crate) arm: Arm,
@@ -97,14 +100,16 @@ impl Soak {
         }
     }
 
-    /// The next minute of both arms: canary, stable.
+    /// What both arms serve until the next look: canary, stable.
     pub(crate) fn next(&mut self) -> (Minute, Minute) {
         let s = self.scenario;
         let swing = s.day * (self.phase + std::f64::consts::TAU * self.minute / DAY).sin();
-        self.minute += 1.0;
+        let minutes = s.look / 60.0;
+        self.minute += minutes;
         let shock: f64 = StandardNormal.sample(&mut self.random);
-        self.load = DRIFT * self.load + (1.0 - DRIFT * DRIFT).sqrt() * s.drift * shock;
-        let requests = 60.0 * s.rate * (1.0 + 0.4 * swing);
+        let kept = DRIFT.powf(minutes);
+        self.load = kept * self.load + (1.0 - kept * kept).sqrt() * s.drift * shock;
+        let requests = s.look * s.rate * (1.0 + 0.4 * swing);
         let rate = s.errors * (1.0 + 0.8 * swing);
         let canary_rate = (rate * s.errors_times + s.errors_plus).min(1.0);
         let canary = self.serve(requests * s.share, canary_rate, s.mean * s.slower, s.tail);
@@ -116,13 +121,14 @@ impl Soak {
         let s = self.scenario;
         let random = &mut self.random;
         let all = whole(Poisson::new(requests).map_or(0.0, |poisson| poisson.sample(random)));
-        let mut bad = Binomial::new(all, errors).map_or(0, |binomial| binomial.sample(random));
+        let drawn = Binomial::new(all, errors).map_or(0, |binomial| binomial.sample(random));
+        let mut bad = drawn;
         // The mean of a log-normal is exp(mu + spread²/2).
         let mu = mean.ln() - s.spread * s.spread / 2.0 + self.load;
         let mut counts = vec![0; self.layout.edges().len() + 1];
         let (mut seconds, mut squares) = (0.0, 0.0);
         let log_latency = Normal::new(mu, s.spread).ok();
-        for _ in bad..all {
+        for _ in drawn..all {
             let mut latency = log_latency.map_or(mean, |normal| normal.sample(random)).exp();
             if tail.0 > 0.0 && random.random::<f64>() < tail.0 {
                 latency += tail.1;

@@ -1,6 +1,9 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand, ValueEnum};
+use serin_core::period::Period;
 
 /// Looks at releases of model versions, and steps in.
 #[derive(Clone, Debug, Parser)]
@@ -43,6 +46,85 @@ pub enum Verb {
         /// Name of the release.
         release: String,
     },
+    /// Tell the last decision about a release: what was compared, what was seen, what it proves.
+    Explain {
+        /// Where the record comes from.
+        #[command(flatten)]
+        source: Source,
+        /// Write the curve of the evidence to this file as an SVG.
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+        /// How to show it.
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Judge what was recorded by other settings: what would have happened?
+    Simulate {
+        /// Where the record comes from.
+        #[command(flatten)]
+        source: Source,
+        /// Judge a table of counters instead, a line per block; see `docs/how-to/ask-what-would-have-happened.md`.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["release", "from"])]
+        csv: Option<PathBuf>,
+        /// Length of a block of such a table.
+        #[arg(long, default_value = "1m", requires = "csv")]
+        block: Period,
+        /// What to change.
+        #[command(flatten)]
+        changes: Changes,
+    },
+}
+
+/// Where a decision record comes from: the cluster, or a file.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Source {
+    /// Name of the release.
+    #[arg(required_unless_present_any = ["from", "csv"])]
+    pub release: Option<String>,
+    /// Read the record from this file of JSON Lines; `-` is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "release")]
+    pub from: Option<PathBuf>,
+    /// Namespace of the operator, which keeps the records.
+    #[arg(long, default_value = "serin-system")]
+    pub operator_namespace: String,
+}
+
+/// Other settings; what is absent stays as it was.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Changes {
+    /// How it is judged.
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
+    /// `errors.notWorseThanStable`, for example `1%`.
+    #[arg(long, value_name = "PERCENT")]
+    pub errors_margin: Option<String>,
+    /// `latency.notWorseThanStable`, for example `10%`.
+    #[arg(long, value_name = "PERCENT")]
+    pub latency_margin: Option<String>,
+    /// `latency.meanBelow`, for example `500ms`.
+    #[arg(long, value_name = "DURATION")]
+    pub mean_below: Option<Period>,
+    /// `latency.timeLimit`, for example `5s`.
+    #[arg(long, value_name = "DURATION")]
+    pub time_limit: Option<Period>,
+    /// Soak of all steps together, for example `2h`.
+    #[arg(long, value_name = "DURATION")]
+    pub soak: Option<Period>,
+    /// `minSoak`, for example `30m`.
+    #[arg(long, value_name = "DURATION")]
+    pub min_soak: Option<Period>,
+    /// `minRequests`.
+    #[arg(long, value_name = "COUNT")]
+    pub min_requests: Option<u64>,
+}
+
+/// How a canary is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// By evidence that is valid at every look.
+    Sequential,
+    /// By the classic rule at the end of the soak.
+    WholeSoak,
 }
 
 /// How to show something.

@@ -1,6 +1,7 @@
 //! Carries out one verb.
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -8,9 +9,10 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt as _};
 use serde_json::json;
 use serin_core::crd::{ABORT_ANNOTATION, ModelRelease};
+use serin_core::record::Record;
 
-use crate::args::{Args, Output, Verb};
-use crate::{release, table};
+use crate::args::{Args, Output, Source, Verb};
+use crate::{explain, fetch, release, simulate, table};
 
 /// Owner of the fields that this program writes.
 const FIELD_MANAGER: &str = "kubectl-serin";
@@ -19,14 +21,65 @@ const FIELD_MANAGER: &str = "kubectl-serin";
 ///
 /// Errors: there is no such cluster or release, or it cannot be asked that.
 pub async fn run(args: &Args, out: &mut impl Write) -> Result<()> {
-    perform(&args.verb, connect(args).await?, out).await
+    match local(&args.verb)? {
+        Some(answer) => write(out, &answer),
+        None => perform(&args.verb, connect(args).await?, out).await,
+    }
+}
+
+/// What needs no cluster: records and tables in files.
+fn local(verb: &Verb) -> Result<Option<String>> {
+    match verb {
+        Verb::Explain { source, svg, output } => match &source.from {
+            Some(path) => explained_by(&fetch::from_file(path)?, svg.as_deref(), *output).map(Some),
+            None => Ok(None),
+        },
+        Verb::Simulate {
+            source,
+            csv,
+            block,
+            changes,
+        } => {
+            let record = match (csv, &source.from) {
+                (Some(path), _) => {
+                    let text = std::fs::read_to_string(path)
+                        .with_context(|| format!("cannot read {}", path.display()))?;
+                    simulate::table(&text, simulate::usual(block.get()))
+                        .with_context(|| format!("cannot judge {}", path.display()))?
+                }
+                (None, Some(path)) => fetch::from_file(path)?,
+                (None, None) => return Ok(None),
+            };
+            simulate::compare(&record, changes).map(Some)
+        }
+        Verb::Status { .. } | Verb::Pause { .. } | Verb::Resume { .. } | Verb::Abort { .. } => Ok(None),
+    }
+}
+
+fn explained_by(record: &Record, svg: Option<&Path>, output: Output) -> Result<String> {
+    if let Some(path) = svg {
+        std::fs::write(path, explain::chart(record).svg())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    match output {
+        Output::Text => Ok(explain::explain(record)),
+        Output::Json => {
+            let looks: Vec<_> = record.looked.iter().map(|looked| &looked.look).collect();
+            Ok(format!("{:#}\n", json!({"began": record.began, "looks": looks})))
+        }
+    }
+}
+
+fn write(out: &mut impl Write, answer: &str) -> Result<()> {
+    out.write_all(answer.as_bytes())
+        .context("cannot write the answer")
 }
 
 /// Carries out the verb over `client`, in its default namespace.
 ///
 /// Errors: there is no such release, or it cannot be asked that.
 pub async fn perform(verb: &Verb, client: Client, out: &mut impl Write) -> Result<()> {
-    let releases: Api<ModelRelease> = Api::default_namespaced(client);
+    let releases: Api<ModelRelease> = Api::default_namespaced(client.clone());
     let answer = match verb {
         Verb::Status {
             release: Some(name),
@@ -55,9 +108,24 @@ pub async fn perform(verb: &Verb, client: Client, out: &mut impl Write) -> Resul
         Verb::Pause { release } => pause(&releases, release, true).await?,
         Verb::Resume { release } => pause(&releases, release, false).await?,
         Verb::Abort { release } => abort(&releases, release).await?,
+        Verb::Explain { source, svg, output } => {
+            let record = record(&client, &releases, source).await?;
+            explained_by(&record, svg.as_deref(), *output)?
+        }
+        Verb::Simulate { source, changes, .. } => {
+            simulate::compare(&record(&client, &releases, source).await?, changes)?
+        }
     };
-    out.write_all(answer.as_bytes())
-        .context("cannot write the answer")
+    write(out, &answer)
+}
+
+async fn record(client: &Client, releases: &Api<ModelRelease>, source: &Source) -> Result<Record> {
+    let name = source
+        .release
+        .as_deref()
+        .context("name a release, or a file by --from")?;
+    let release = get(releases, name).await?;
+    fetch::from_operator(client, &release, &source.operator_namespace).await
 }
 
 async fn connect(args: &Args) -> Result<Client> {

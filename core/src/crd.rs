@@ -15,7 +15,7 @@ use serde_json::Value;
 
 pub use self::status::{
     AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, ModelReleaseStatus,
-    Rejected, SoakStatus,
+    QuestionStatus, Rejected, SoakStatus,
 };
 use crate::period::Period;
 
@@ -260,9 +260,30 @@ pub struct Analysis {
     /// The rule of judgement.
     #[serde(default)]
     pub method: Method,
-    /// How often the canary is looked at.
+    /// How often the canary is looked at: the length of a block of evidence. Let it hold at least four scrapes.
     #[serde(default = "one_minute")]
     pub interval: Period,
+    /// Time under traffic at first, whose requests count for nothing: caches are cold. `0s` where they are not.
+    #[serde(default = "two_minutes")]
+    #[schemars(with = "String", length(max = 32), extend("x-kubernetes-validations" = schema::duration()))]
+    pub warm_up: Period,
+    /// Observed time before which nothing is promoted by evidence, however good it looks.
+    #[serde(default = "half_an_hour")]
+    pub min_soak: Period,
+    /// Time from the first request, missing data included, after which nothing is waited for any longer. Twice the
+    /// soak of all steps, and at least an hour, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Period>,
+    /// Share of the time that must have metrics for a promotion.
+    #[serde(default = "eighty_percent")]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = schema::percentage()))]
+    pub min_coverage: String,
+    /// What happens to a canary of which nothing could be shown until the end.
+    #[serde(default)]
+    pub on_inconclusive: Otherwise,
+    /// What happens to a canary when the metrics stay away for half an hour.
+    #[serde(default)]
+    pub on_unavailable: Otherwise,
     /// What the latency must show.
     #[serde(default)]
     pub latency: Latency,
@@ -287,9 +308,23 @@ pub struct Prometheus {
 /// The rule of judgement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Method {
-    /// Once, at the end of the soak, over everything the soak observed.
+    /// By evidence that is valid at every look: withdrawn as soon as it is shown to be worse, promoted as soon as it
+    /// is shown to be not worse. What is undecided at the end of the soak, `WholeSoak` decides.
     #[default]
+    Sequential,
+    /// Once, at the end of the soak, by the mean latency and the errors of everything the soak observed. Evidence is
+    /// shown and decides nothing.
     WholeSoak,
+}
+
+/// What happens when nothing can be said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Otherwise {
+    /// The canary keeps its share of the traffic and waits for a person.
+    #[default]
+    Hold,
+    /// The canary is rolled back.
+    RollBack,
 }
 
 /// What the latency must show.
@@ -299,12 +334,27 @@ pub struct Latency {
     /// Strict upper limit of the mean latency of successful requests over the whole soak.
     #[serde(default = "half_a_second")]
     pub mean_below: Period,
+    /// How much slower than stable's the mean may be, for example `10%`.
+    #[serde(default = "ten_percent")]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = schema::percentage()))]
+    pub not_worse_than_stable: String,
+    /// Mean below which it does not matter how it compares with stable's, for example `50ms`; every difference matters
+    /// where absent. Let a fast service set it: no traffic can show that 1.0 ms is less than a tenth above 0.9 ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negligible_below: Option<Period>,
+    /// Time after which a request is given up, by the gateway or the server; longer than `meanBelow`. The shorter it
+    /// is, the sooner a promotion: what could still hide in the tail is bounded by it.
+    #[serde(default = "half_a_minute")]
+    pub time_limit: Period,
 }
 
 impl Default for Latency {
     fn default() -> Self {
         Self {
             mean_below: half_a_second(),
+            not_worse_than_stable: ten_percent(),
+            negligible_below: None,
+            time_limit: half_a_minute(),
         }
     }
 }
@@ -375,6 +425,21 @@ fn root_path() -> String {
 }
 fn one_percent() -> String {
     "1%".into()
+}
+fn ten_percent() -> String {
+    "10%".into()
+}
+fn eighty_percent() -> String {
+    "80%".into()
+}
+fn half_a_minute() -> Period {
+    Period::from_secs(30)
+}
+fn two_minutes() -> Period {
+    Period::from_secs(120)
+}
+fn half_an_hour() -> Period {
+    Period::from_secs(1800)
 }
 fn half_a_second() -> Period {
     Period::from_millis(500)

@@ -21,7 +21,7 @@ pub mod movielog;
 pub mod period;
 pub mod plan;
 pub mod policy;
+pub mod record;
 pub mod revision;
 pub mod scoring;
 pub mod status;
-pub mod verdict;

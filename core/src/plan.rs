@@ -6,6 +6,7 @@
 //! crash between any two of them repeats work and never skips or doubles a step.
 
 mod because;
+mod judging;
 mod outcome;
 mod stages;
 mod wish;
@@ -18,9 +19,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::because::Because;
 pub(crate) use self::because::whole_seconds;
+pub use self::judging::{Judgement, describe, time_before};
 pub use self::outcome::{News, Outcome, Reason};
-use crate::counters::{Counts, Increment};
+use crate::counters::Series;
 use crate::policy::{Percent, Policy};
+use crate::record::Entry;
 use crate::revision::{Revision, Version};
 
 /// Entries of history that are kept.
@@ -80,10 +83,6 @@ pub struct State {
     pub rejected: Option<(Version, Outcome)>,
     /// Ended trials, newest first.
     pub history: Vec<Past>,
-    /// Counts of the current soak, or of the last one.
-    pub totals: Totals,
-    /// The clock of the last finished soak, for display.
-    pub last_soak: Option<Soak>,
 }
 
 /// An ended trial.
@@ -118,6 +117,8 @@ pub struct Canary {
     pub failure: Option<Outcome>,
     /// The clock of the current step.
     pub soak: Option<Soak>,
+    /// The evidence so far, all steps together.
+    pub run: Option<Judgement>,
 }
 
 /// The clock of a step: observed time only.
@@ -127,17 +128,10 @@ pub struct Soak {
     pub observed: SignedDuration,
     /// Time required.
     pub required: SignedDuration,
-    /// Time of the newest sample counted.
+    /// Samples up to here are counted.
     pub counted_until: Timestamp,
-}
-
-/// Counts of both arms over a soak.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Totals {
-    /// The canary.
-    pub canary: Counts,
-    /// The stable version over the same time.
-    pub stable: Counts,
+    /// Start of the next block; later than `counted_until` when the last blocks were gaps.
+    pub block_from: Timestamp,
 }
 
 /// Shares of traffic by revision. The same type for what is wished and what is seen.
@@ -225,20 +219,20 @@ impl RouteSeen {
     }
 }
 
-/// What the metrics showed since the mark.
+/// What the metrics showed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum MetricsSeen {
-    /// Nobody asked: no soak is under way.
+    /// Nobody asked: no soak is under way, or no block can be complete yet.
     #[default]
     NotAsked,
     /// No answer that could be believed, and why.
     Unavailable(String),
-    /// Counts of both arms.
+    /// The raw samples of both arms since before the mark.
     Seen {
         /// The canary.
-        canary: Increment,
+        canary: Vec<Series>,
         /// The stable version.
-        stable: Counts,
+        stable: Vec<Series>,
     },
 }
 
@@ -296,6 +290,8 @@ pub struct Plan {
     pub because: Because,
     /// What people should hear of.
     pub news: Vec<News>,
+    /// What the record of the decision gains, in order.
+    pub entries: Vec<Entry>,
 }
 
 impl Plan {
@@ -317,15 +313,21 @@ impl Plan {
 /// more traffic only after the step before was observed, judged and passed; scaling down follows the traffic, never
 /// precedes it; a clock that goes back advances nothing.
 pub fn plan(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> Plan {
-    let stages::Move { state, because, news } = stages::next(policy, state, seen, now);
+    let stages::Move {
+        state,
+        because,
+        news,
+        entries,
+    } = stages::next(policy, state, seen, now);
     let actions = wish::actions(policy, &state, seen);
-    let look_again = wish::look_again(policy, &state, &actions);
+    let look_again = wish::look_again(policy, &state, &actions, now);
     Plan {
         state,
         actions,
         look_again,
         because,
         news,
+        entries,
     }
 }
 

@@ -4,11 +4,11 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::PodSpec;
 use url::Url;
 
-use crate::crd::{ModelReleaseSpec, NAME_MAX_LENGTH, OnNewVersion};
+use crate::crd::{Method, ModelReleaseSpec, NAME_MAX_LENGTH, OnNewVersion, Otherwise};
 use crate::digest::Digest;
 use crate::gate::Gate;
+use crate::judge::{self, OnInconclusive, OnUnavailable, Run, Settings};
 use crate::revision::Version;
-use crate::verdict::Rule;
 
 /// A percentage of the traffic, 0 to 100.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,10 +68,12 @@ pub struct Policy {
     pub progress_deadline: SignedDuration,
     /// Number of earlier promoted versions kept.
     pub rollback_window: usize,
-    /// How often the canary is looked at.
+    /// How often the canary is looked at: the length of a block.
     pub interval: SignedDuration,
-    /// What the canary must show.
-    pub rule: Rule,
+    /// Time under traffic at first that counts for nothing.
+    pub warm_up: SignedDuration,
+    /// What the canary is judged by; the edges of its histogram are those that the servers export.
+    pub judge: Settings,
     /// Whether the release is frozen.
     pub paused: bool,
 }
@@ -124,8 +126,28 @@ pub enum SpecError {
     )]
     PrometheusUrl(String),
     /// See the message.
-    #[error("spec.analysis.errors.notWorseThanStable \"{0}\" is no percentage: write one such as 1% or 0.5%")]
-    Percentage(String),
+    #[error("{field} \"{value}\" is no percentage{above}: write one such as 1% or 0.5%")]
+    Percentage {
+        /// Path of the field.
+        field: &'static str,
+        /// What was written.
+        value: String,
+        /// What else it must be, in words.
+        above: &'static str,
+    },
+    /// See the message.
+    #[error(
+        "spec.analysis.latency.timeLimit {limit} is not above meanBelow {mean}: write the time after which a request is given up, such as 30s"
+    )]
+    TimeLimit {
+        /// What was written.
+        limit: crate::period::Period,
+        /// The limit of the mean.
+        mean: crate::period::Period,
+    },
+    /// See the message.
+    #[error("spec.analysis cannot be judged by: {0}")]
+    Judgement(String),
     /// See the message.
     #[error("spec.serving.replicas and spec.rollout.canaryReplicas must be at least 1, they are {0} and {1}")]
     Replicas(i32, i32),
@@ -159,7 +181,10 @@ impl SpecError {
             | Self::NoSteps
             | Self::Replicas(..) => "InvalidRollout",
             Self::NoParentRef => "InvalidRoute",
-            Self::PrometheusUrl(_) | Self::Percentage(_) => "InvalidAnalysis",
+            Self::PrometheusUrl(_)
+            | Self::Percentage { .. }
+            | Self::TimeLimit { .. }
+            | Self::Judgement(_) => "InvalidAnalysis",
             Self::PodSpec(_) | Self::Port(_) => "InvalidTemplate",
             Self::Gate { .. } => "InvalidGate",
         }
@@ -186,12 +211,15 @@ impl Policy {
         }
         check_model(spec)?;
         check_template(spec)?;
+        check_prometheus(spec)?;
+        let steps = steps(spec)?;
         Ok(Self {
             wanted: Version::wanted(spec),
             closed_gates: closed_gates(spec)?,
             replicas: spec.serving.replicas,
             canary_replicas: spec.rollout.canary_replicas,
-            steps: steps(spec)?,
+            judge: settings(spec, &steps)?,
+            steps,
             on_new_version: spec.rollout.on_new_version,
             progress_deadline: positive(
                 "spec.rollout.progressDeadline",
@@ -199,7 +227,7 @@ impl Policy {
             )?,
             rollback_window: spec.rollout.rollback_window,
             interval: positive("spec.analysis.interval", spec.analysis.interval.get())?,
-            rule: rule(spec)?,
+            warm_up: spec.analysis.warm_up.get(),
             paused: spec.paused,
         })
     }
@@ -270,27 +298,103 @@ fn steps(spec: &ModelReleaseSpec) -> Result<Vec<Step>, SpecError> {
     }
 }
 
-fn rule(spec: &ModelReleaseSpec) -> Result<Rule, SpecError> {
+fn check_prometheus(spec: &ModelReleaseSpec) -> Result<(), SpecError> {
     let url = &spec.analysis.prometheus.url;
     let address = Url::parse(url).map_err(|_| SpecError::PrometheusUrl(url.clone()))?;
     if !["http", "https"].contains(&address.scheme()) || address.host_str().is_none_or(str::is_empty) {
         return Err(SpecError::PrometheusUrl(url.clone()));
     }
-    let margin = &spec.analysis.errors.not_worse_than_stable;
-    let points = margin
-        .strip_suffix('%')
+    Ok(())
+}
+
+/// A percentage as a share, 0 to below 1.
+fn share(field: &'static str, text: &str) -> Result<f64, SpecError> {
+    text.strip_suffix('%')
         .and_then(|number| number.parse::<f64>().ok())
-        .filter(|points| (0.0..100.0).contains(points))
-        .ok_or_else(|| SpecError::Percentage(margin.clone()))?;
-    let mean_below = positive(
-        "spec.analysis.latency.meanBelow",
-        spec.analysis.latency.mean_below.get(),
+        .filter(|percent| (0.0..100.0).contains(percent))
+        .map(|percent| percent / 100.0)
+        .ok_or_else(|| SpecError::Percentage {
+            field,
+            value: text.to_owned(),
+            above: "",
+        })
+}
+
+/// What the canary is judged by. The soak is that of all steps, in whole blocks; only the last step can end early.
+fn settings(spec: &ModelReleaseSpec, steps: &[Step]) -> Result<Settings, SpecError> {
+    let analysis = &spec.analysis;
+    let block = positive("spec.analysis.interval", analysis.interval.get())?;
+    let whole_blocks = |step: &Step| {
+        let (soak, each) = (step.soak.as_nanos(), block.as_nanos().max(1));
+        let blocks = (soak + each - 1) / each;
+        block.saturating_mul(i32::try_from(blocks).unwrap_or(i32::MAX))
+    };
+    let sum = |steps: &[Step]| {
+        let soaks = steps.iter().map(whole_blocks);
+        soaks.fold(SignedDuration::ZERO, SignedDuration::saturating_add)
+    };
+    let soak = sum(steps);
+    let before_last = sum(steps.split_last().map_or(&[], |(_, before)| before));
+    let latency = &analysis.latency;
+    let mean_below = positive("spec.analysis.latency.meanBelow", latency.mean_below.get())?;
+    if latency.time_limit.get() <= mean_below {
+        return Err(SpecError::TimeLimit {
+            limit: latency.time_limit,
+            mean: latency.mean_below,
+        });
+    }
+    const MARGIN: &str = "spec.analysis.errors.notWorseThanStable";
+    let margin = share(MARGIN, &analysis.errors.not_worse_than_stable)?;
+    if margin <= 0.0 {
+        return Err(SpecError::Percentage {
+            field: MARGIN,
+            value: analysis.errors.not_worse_than_stable.clone(),
+            above: " above 0",
+        });
+    }
+    let slower = share(
+        "spec.analysis.latency.notWorseThanStable",
+        &latency.not_worse_than_stable,
     )?;
-    Ok(Rule {
-        mean_below_seconds: mean_below.as_secs_f64(),
-        failure_margin: points / 100.0,
-        min_requests: spec.analysis.min_requests,
-    })
+    let usual = Settings::default();
+    let settings = Settings {
+        method: match analysis.method {
+            Method::Sequential => judge::Method::Sequential,
+            Method::WholeSoak => judge::Method::WholeSoak,
+        },
+        block,
+        cap_seconds: latency.time_limit.get().as_secs_f64(),
+        errors: judge::Errors {
+            margin,
+            classic: true,
+            ..usual.errors.clone()
+        },
+        latency: judge::Latency {
+            limit_seconds: mean_below.as_secs_f64(),
+            ratio: 1.0 + slower,
+            negligible_seconds: latency.negligible_below.map(|mean| mean.get().as_secs_f64()),
+            ..usual.latency.clone()
+        },
+        soak,
+        min_soak: analysis.min_soak.get().max(before_last),
+        deadline: match analysis.deadline {
+            Some(deadline) => positive("spec.analysis.deadline", deadline.get())?,
+            None => soak.saturating_mul(2).max(SignedDuration::from_hours(1)),
+        },
+        min_requests: analysis.min_requests,
+        min_coverage: share("spec.analysis.minCoverage", &analysis.min_coverage)?,
+        on_inconclusive: match analysis.on_inconclusive {
+            Otherwise::Hold => OnInconclusive::Hold,
+            Otherwise::RollBack => OnInconclusive::RollBack,
+        },
+        on_unavailable: match analysis.on_unavailable {
+            Otherwise::Hold => OnUnavailable::Hold,
+            Otherwise::RollBack => OnUnavailable::RollBack,
+        },
+        ..usual
+    };
+    Run::new(settings.clone()).map_err(|error| SpecError::Judgement(error.to_string()))?;
+    Ok(settings)
 }
 
 fn closed_gates(spec: &ModelReleaseSpec) -> Result<Vec<String>, SpecError> {

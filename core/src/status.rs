@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 
-use crate::counters::Counts;
 use crate::crd::{
     AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, ModelReleaseStatus,
-    Rejected, SoakStatus,
+    QuestionStatus, Rejected, SoakStatus,
 };
+use crate::judge::{ArmTotals, Look, Settings};
 use crate::period::Period;
-use crate::plan::{Because, Canary, Observed, Past, Phase, Plan, RouteSeen, Soak, Stage, State, Totals};
+use crate::plan::{Because, Canary, Judgement, Observed, Past, Phase, Plan, RouteSeen, Soak, Stage, State};
 use crate::policy::Policy;
 use crate::revision::{Revision, Version};
 
@@ -27,6 +27,7 @@ pub fn state(status: &ModelReleaseStatus) -> State {
             trusted: canary.trusted,
             failure: canary.failure.clone(),
             soak,
+            run: status.analysis.as_ref().and_then(judgement_of),
         }),
         rejected: status.rejected.as_ref().map(|rejected| {
             let version = Version {
@@ -37,8 +38,6 @@ pub fn state(status: &ModelReleaseStatus) -> State {
             (version, rejected.outcome.clone())
         }),
         history: status.history.iter().map(past_of).collect(),
-        totals: status.analysis.as_ref().map(totals_of).unwrap_or_default(),
-        last_soak: soak.filter(|_| status.canary.is_none()),
     }
 }
 
@@ -59,10 +58,14 @@ pub fn status(
         revision: version.revision.to_string(),
         ready_replicas: ready(&version.revision),
     };
-    let soak = state
-        .canary
-        .as_ref()
-        .map_or(state.last_soak, |canary| canary.soak);
+    // At rest the last trial stays on display.
+    let (soak, analysis) = match &state.canary {
+        None => (before.soak.clone(), before.analysis.clone().map(at_rest)),
+        Some(canary) => (
+            canary.soak.as_ref().map(soak_status),
+            canary.run.as_ref().and_then(|run| analysis(run, canary)),
+        ),
+    };
     let mut status = ModelReleaseStatus {
         observed_generation: generation,
         phase: plan.phase(),
@@ -80,15 +83,8 @@ pub fn status(
             trusted: canary.trusted,
             failure: canary.failure.clone(),
         }),
-        soak: soak.map(|soak| SoakStatus {
-            observed: Period::clamped(soak.observed),
-            required: Period::clamped(soak.required),
-            counted_until: soak.counted_until,
-        }),
-        analysis: (state.totals != Totals::default()).then(|| AnalysisStatus {
-            canary: figures(&state.totals.canary),
-            stable: figures(&state.totals.stable),
-        }),
+        soak,
+        analysis,
         rejected: state.rejected.as_ref().map(|(version, outcome)| Rejected {
             version: version.name.clone(),
             revision: version.revision.to_string(),
@@ -97,7 +93,7 @@ pub fn status(
         history: state.history.iter().map(entry).collect(),
         display: Display::default(),
     };
-    status.display = display(&status, soak, &plan.because.to_string());
+    status.display = display(&status, &plan.because.to_string());
     status.conditions = conditions(before, plan, policy, seen, generation, now);
     status
 }
@@ -251,15 +247,17 @@ fn observed_weight(seen: &Observed, revision: &Revision) -> Option<i32> {
     }
 }
 
-fn display(status: &ModelReleaseStatus, soak: Option<Soak>, reason: &str) -> Display {
+fn display(status: &ModelReleaseStatus, reason: &str) -> Display {
     let weight = status.canary.as_ref().map(|canary| {
         let seen = canary
             .observed_weight
             .map_or_else(|| "?".to_owned(), |weight| weight.to_string());
         format!("{}/{seen}", canary.weight)
     });
-    let seconds = crate::plan::whole_seconds;
-    let clock = soak
+    let seconds = |period: Period| crate::plan::whole_seconds(period.get());
+    let clock = status
+        .soak
+        .as_ref()
         .filter(|_| {
             status
                 .canary
@@ -287,32 +285,90 @@ fn soak_of(soak: &SoakStatus) -> Soak {
         observed: soak.observed.get(),
         required: soak.required.get(),
         counted_until: soak.counted_until,
+        block_from: soak.block_from.unwrap_or(soak.counted_until),
     }
 }
 
-fn totals_of(analysis: &AnalysisStatus) -> Totals {
-    Totals {
-        canary: counts_of(&analysis.canary),
-        stable: counts_of(&analysis.stable),
+fn soak_status(soak: &Soak) -> SoakStatus {
+    SoakStatus {
+        observed: Period::clamped(soak.observed),
+        required: Period::clamped(soak.required),
+        counted_until: soak.counted_until,
+        block_from: Some(soak.block_from),
     }
 }
 
-fn counts_of(figures: &ArmFigures) -> Counts {
-    Counts {
-        requests: figures.requests,
-        failures: figures.failures,
-        successes: figures.successes,
-        latency_seconds_sum: figures.latency_seconds_sum,
+/// A run that another kind of operator wrote down is none: the trial is judged anew, from now on.
+fn judgement_of(analysis: &AnalysisStatus) -> Option<Judgement> {
+    serde_json::from_str(analysis.checkpoint.as_deref()?).ok()
+}
+
+fn at_rest(analysis: AnalysisStatus) -> AnalysisStatus {
+    AnalysisStatus {
+        checkpoint: None,
+        ..analysis
     }
 }
 
-fn figures(counts: &Counts) -> ArmFigures {
+/// What a run has seen and says; only its checkpoint before the first block.
+fn analysis(judgement: &Judgement, canary: &Canary) -> Option<AnalysisStatus> {
+    let run = judgement.run()?;
+    let of_look = run
+        .latest()
+        .map(|look| figures_of(look, run.settings()))
+        .unwrap_or_default();
+    Some(AnalysisStatus {
+        record: Some(record_name(&canary.version.revision, judgement.began)),
+        checkpoint: serde_json::to_string(judgement).ok(),
+        ..of_look
+    })
+}
+
+/// Name of the record of a run: a revision may be tried more than once.
+pub fn record_name(revision: &Revision, began: Timestamp) -> String {
+    format!("{revision}-{}", began.as_second())
+}
+
+fn figures_of(look: &Look, settings: &Settings) -> AnalysisStatus {
+    let pairs = look.abort.iter().zip(&look.promote);
+    AnalysisStatus {
+        canary: figures(&look.totals.canary),
+        stable: figures(&look.totals.stable),
+        looks: look.block,
+        coverage: (look.coverage * 1000.0).round() / 1000.0,
+        verdict: look.verdict.to_string(),
+        evidence: evidence(look.log_e_abort),
+        abort_at: (1.0 / settings.alpha_abort).round(),
+        promote_at: (1.0 / settings.alpha_promote).round(),
+        questions: pairs
+            .map(|(worse, not_worse)| QuestionStatus {
+                question: worse.question.to_string(),
+                worse: evidence(worse.log_e),
+                not_worse: evidence(not_worse.best),
+            })
+            .collect(),
+        record: None,
+        checkpoint: None,
+    }
+}
+
+/// Evidence with three digits; what is beyond all doubt needs no more.
+fn evidence(log_e: f64) -> f64 {
+    const DOUBTLESS: f64 = 1e9;
+    let evidence = log_e.exp().min(DOUBTLESS);
+    let digits = 10f64.powf(evidence.max(1e-9).log10().floor() - 2.0);
+    let rounded = (evidence / digits).round() * digits;
+    // Products of powers of ten are not exact: written as text they would show it.
+    format!("{rounded:.6}").parse().unwrap_or(rounded)
+}
+
+fn figures(arm: &ArmTotals) -> ArmFigures {
     ArmFigures {
-        requests: counts.requests,
-        failures: counts.failures,
-        successes: counts.successes,
-        latency_seconds_sum: counts.latency_seconds_sum,
-        latency_ms_mean: counts.mean_seconds().map(|mean| (mean * 10_000.0).round() / 10.0),
+        requests: arm.requests.all,
+        failures: arm.requests.bad,
+        successes: arm.successes,
+        latency_seconds_sum: arm.seconds,
+        latency_ms_mean: arm.mean_seconds().map(|mean| (mean * 10_000.0).round() / 10.0),
     }
 }
 

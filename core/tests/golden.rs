@@ -2,6 +2,12 @@
 //!
 //! `SERIN_GOLDEN` names another file of the same schema. A number agrees within 1e-9 · max(1, |expected|) or the
 //! item's own tolerance; texts, counts and verdicts are equal.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
 
 #[path = "golden/cases.rs"]
 mod cases;

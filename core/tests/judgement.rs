@@ -1,4 +1,5 @@
 //! Laws of the judgement: what must hold for any counts, checked by enumeration and by property.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use proptest::prelude::*;
 use serin_core::judge::{

@@ -3,7 +3,9 @@
 
 mod world;
 
-use serin_core::plan::{Because, Phase, Reason};
+use serin_core::judge::Settings;
+use serin_core::plan::{Because, Judgement, Phase, Reason};
+use serin_core::record::{Entry, Record};
 use world::{Behaviour, HEALTHY, World};
 
 fn with_stable(steps: &[(i32, u32)]) -> World {
@@ -160,4 +162,210 @@ fn a_closed_gate_lets_no_pod_start() {
         last.because
     );
     assert_eq!(world.workloads.len(), 1);
+}
+
+/// Blocks that the record of the wanted version holds.
+fn blocks(world: &World) -> usize {
+    let revision = world.wanted().revision.to_string();
+    world
+        .record
+        .iter()
+        .filter(|((of, number), _)| *of == revision && *number > 0)
+        .count()
+}
+
+#[test]
+fn a_bad_version_is_withdrawn_long_before_its_soak_is_over() {
+    for (behaviour, most) in [
+        (
+            Behaviour {
+                mean_ms: 650.0,
+                ..HEALTHY
+            },
+            4,
+        ),
+        (
+            Behaviour {
+                failing: true,
+                ..HEALTHY
+            },
+            8,
+        ),
+    ] {
+        let mut world = with_stable(&[(20, 3600)]);
+        world.want("v2", behaviour);
+        assert_eq!(world.run(40).phase(), Phase::RolledBack, "{behaviour:?}");
+        assert!(
+            blocks(&world) <= most,
+            "{behaviour:?} took {} blocks",
+            blocks(&world)
+        );
+    }
+}
+
+#[test]
+fn a_good_version_is_promoted_as_soon_as_the_least_soak_allows() {
+    let mut world = with_stable(&[(20, 3600)]);
+    world.spec.analysis.min_soak = "60s".parse().expect("a duration");
+    world.spec.analysis.latency.time_limit = "600ms".parse().expect("a duration");
+    world.spec.analysis.latency.negligible_below = Some("100ms".parse().expect("a duration"));
+    world.want("v2", HEALTHY);
+    assert_eq!(world.run(40).phase(), Phase::Promoted);
+    assert_eq!(blocks(&world), 12);
+}
+
+#[test]
+fn the_whole_soak_rule_waits_for_the_end_of_the_soak() {
+    for (behaviour, reason) in [
+        (HEALTHY, Reason::Promoted),
+        (
+            Behaviour {
+                mean_ms: 499.9,
+                ..HEALTHY
+            },
+            Reason::Promoted,
+        ),
+        (
+            Behaviour {
+                mean_ms: 500.1,
+                ..HEALTHY
+            },
+            Reason::TooSlow,
+        ),
+        (
+            Behaviour {
+                failing: true,
+                ..HEALTHY
+            },
+            Reason::TooManyErrors,
+        ),
+    ] {
+        let mut world = with_stable(&[(20, 300)]);
+        world.spec.analysis.method = serin_core::crd::Method::WholeSoak;
+        world.want("v2", behaviour);
+        world.live(80);
+        assert_eq!(world.state.history[0].outcome.reason, reason, "{behaviour:?}");
+        assert_eq!(blocks(&world), 60, "{behaviour:?}");
+    }
+}
+
+#[test]
+fn a_change_of_what_it_is_judged_by_is_a_new_run() {
+    let mut world = with_stable(&[(20, 100)]);
+    world.want("v2", HEALTHY);
+    world.live(16);
+    let before = blocks(&world);
+    world.spec.analysis.min_requests = 200;
+    world.live(20);
+    let canary = world.state.canary.as_ref().expect("it goes on");
+    let run = canary.run.as_ref().and_then(Judgement::run).expect("a run");
+    let seen = run.latest().map_or(0, |look| look.block);
+    assert!(
+        before > 10 && seen < 22,
+        "{before} blocks before, {seen} of the new run"
+    );
+    assert_eq!(world.run(20).phase(), Phase::Promoted);
+}
+
+#[test]
+fn missing_blocks_hold_and_what_was_counted_meanwhile_is_not_lost() {
+    let mut world = with_stable(&[(20, 60)]);
+    world.want("v2", HEALTHY);
+    world.live(6);
+    world.metrics = false;
+    world.live(12);
+    world.metrics = true;
+    assert_eq!(world.run(60).phase(), Phase::Promoted);
+    let late: u64 = world
+        .record
+        .values()
+        .filter_map(|entry| match entry {
+            Entry::Looked(looked) => looked.late.canary.as_ref().map(|arm| arm.requests.all),
+            Entry::Began(_) => None,
+        })
+        .sum();
+    // A minute of 20 requests a second, and the scrape that ends it.
+    assert_eq!(late, 65 * 20);
+}
+
+fn record_of(world: &World) -> Record {
+    let revision = world.wanted().revision.to_string();
+    let entries = world.record.iter().filter(|((of, _), _)| *of == revision);
+    Record::of(entries.map(|(_, entry)| entry.clone())).expect("a whole record")
+}
+
+#[test]
+fn a_record_is_judged_again_to_the_same_bits_and_tells_what_would_have_happened() {
+    let mut world = with_stable(&[(20, 300)]);
+    world.want(
+        "v2",
+        Behaviour {
+            failing: true,
+            ..HEALTHY
+        },
+    );
+    world.live(60);
+    let record = record_of(&world);
+    let looks: Vec<_> = record.looked.iter().map(|looked| looked.look.clone()).collect();
+    assert_eq!(
+        record
+            .judge(record.began.settings.clone())
+            .expect("its own settings"),
+        looks
+    );
+    let patient = Settings {
+        alpha_abort: 1e-30,
+        ..record.began.settings.clone()
+    };
+    let last = record.judge(patient).expect("other settings");
+    assert!(!last.last().expect("looks").verdict.is_final());
+    let text: String = world
+        .record
+        .values()
+        .map(|entry| serde_json::to_string(entry).expect("JSON") + "\n")
+        .collect();
+    let revision = world.wanted().revision.to_string();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains(&revision) || line.contains("\"looked\""))
+        .collect();
+    assert_eq!(Record::parse(&lines.join("\n")).expect("a record"), record);
+}
+
+/// A judged trial whose operator dies at its n-th call and comes back at once; answers the calls made until then.
+fn killed_at(nth: usize) -> (World, usize) {
+    let mut world = with_stable(&[(20, 60), (50, 30)]);
+    world.want("v2", HEALTHY);
+    let mut calls = 0;
+    for _ in 0..60 {
+        let (plan, _) = {
+            let planned = serin_core::plan::plan(&world.policy(), &world.state, &world.look(), world.now);
+            let of_turn = planned.actions.len() + planned.entries.len() + 1;
+            if (calls..calls + of_turn).contains(&nth) {
+                world.turn(nth - calls)
+            } else {
+                (planned, true)
+            }
+        };
+        calls += plan.actions.len() + plan.entries.len() + 1;
+        let _ = world.turn(usize::MAX);
+        world.settle();
+        world.pass(5);
+    }
+    (world, calls)
+}
+
+#[test]
+fn a_death_at_any_call_leaves_the_record_of_an_undisturbed_run() {
+    let (undisturbed, calls) = killed_at(usize::MAX);
+    assert_eq!(undisturbed.state.history[0].outcome.reason, Reason::Promoted);
+    for nth in 0..calls {
+        let (world, _) = killed_at(nth);
+        assert_eq!(
+            world.record, undisturbed.record,
+            "killed at call {nth} of {calls}"
+        );
+        assert_eq!(world.news, undisturbed.news, "killed at call {nth} of {calls}");
+        assert_eq!(world.state, undisturbed.state, "killed at call {nth} of {calls}");
+    }
 }

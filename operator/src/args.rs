@@ -21,6 +21,10 @@ pub struct Args {
     /// How long a leader that has gone silent is waited for, in seconds.
     #[arg(long, env = "SERIN_LEASE_SECONDS", default_value_t = 10)]
     pub lease_seconds: u64,
+    /// Directory of an object store for the records of decisions, for example `s3://bucket/records/` or
+    /// `file:///records/`; none are kept where absent. Credentials of S3 come from the usual variables.
+    #[arg(long, env = "SERIN_RECORDS")]
+    pub records: Option<String>,
     /// Form of the log.
     #[arg(long, env = "SERIN_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use kube::Client;
 
+use crate::archive::Archive;
 use crate::metrics::Metrics;
 
 /// Tells the time. Only `main` hands out one that reads the system's.
@@ -21,18 +22,27 @@ pub struct Context {
     pub clock: Clock,
     /// What the operator counts about itself.
     pub metrics: Arc<Metrics>,
+    /// Where the records of decisions are kept, if anywhere.
+    pub archive: Option<Arc<Archive>>,
     /// Failed looks in a row by release, for the pauses between them.
     pub(crate) failures: Mutex<HashMap<String, u32>>,
 }
 
 impl Context {
     /// A context over these parts.
-    pub fn new(client: Client, http: reqwest::Client, clock: Clock, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        client: Client,
+        http: reqwest::Client,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        archive: Option<Arc<Archive>>,
+    ) -> Self {
         Self {
             client,
             http,
             clock,
             metrics,
+            archive,
             failures: Mutex::default(),
         }
     }

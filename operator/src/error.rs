@@ -2,6 +2,8 @@
 
 use kube::runtime::finalizer;
 
+use crate::archive::ArchiveError;
+
 /// Why a look could not be finished. Traffic stays where it was; the look is repeated with growing pauses.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -16,6 +18,9 @@ pub enum Error {
         /// Its answer.
         source: Box<kube::Error>,
     },
+    /// The decision could not be recorded: nothing that follows from it is done before it is.
+    #[error("cannot record the decision")]
+    Archive(#[source] ArchiveError),
     /// The finalizer could not be set or removed.
     #[error("cannot keep the finalizer")]
     Finalizer(#[source] Box<finalizer::Error<Error>>),
@@ -36,6 +41,7 @@ impl Error {
         match self {
             Self::Malformed(_) => "Malformed",
             Self::Api { .. } => "Api",
+            Self::Archive(_) => "Archive",
             Self::Finalizer(_) => "Finalizer",
         }
     }

@@ -3,6 +3,7 @@
 //! One data path: observe → plan → effects first, status last. Everything that decides is in `serin-core`; everything
 //! here is input and output.
 
+mod archive;
 pub mod args;
 mod build;
 mod context;
@@ -17,6 +18,7 @@ mod release;
 pub mod run;
 mod serve;
 
+pub use self::archive::{Archive, ArchiveError};
 pub use self::context::{Clock, Context};
 pub use self::error::Error;
 pub use self::metrics::Metrics;

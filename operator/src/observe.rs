@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use futures::future::try_join3;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
 use serde_json::Value;
 use serin_core::crd::{ABORT_ANNOTATION, ModelRelease, ModelReleaseSpec};
-use serin_core::plan::{MetricsSeen, Observed, RouteSeen, Split, Stage, State, Workload};
+use serin_core::plan::{MetricsSeen, Observed, RouteSeen, Split, Stage, State, Workload, time_before};
 use serin_core::policy::Policy;
 use serin_core::revision::Revision;
 
@@ -277,13 +277,21 @@ async fn metrics(
     let (Stage::Soaking, Some(soak)) = (canary.stage, canary.soak) else {
         return MetricsSeen::NotAsked;
     };
+    // Before the end of the block under way there is nothing to learn.
+    if now.duration_since(soak.block_from) < policy.interval {
+        return MetricsSeen::NotAsked;
+    }
     let stable = state.stable.as_ref().map(|stable| &stable.revision);
     let question = prometheus::Question {
         namespace: &id.namespace,
         canary: &canary.version.revision,
         stable,
         mark: soak.counted_until,
-        interval: policy.interval,
+        before: if canary.run.is_none() {
+            time_before(policy.interval)
+        } else {
+            SignedDuration::ZERO
+        },
     };
     prometheus::ask(&ctx.http, &release.spec.analysis.prometheus.url, &question, now).await
 }

@@ -6,22 +6,18 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use prometheus_http_query::Client;
 use prometheus_http_query::response::{Data, RangeVector};
-use serin_core::counters::{Counter, Series, increments};
+use serin_core::counters::{Counter, Edge, Series};
 use serin_core::plan::MetricsSeen;
 use serin_core::revision::Revision;
 
-/// The contract's histogram; its counts and sums suffice for the whole-soak rule.
+/// The contract's histogram.
 const METRIC: &str = "http_server_request_duration_seconds";
 /// Tells a restarted process from one that went on.
 const START: &str = "process_start_time_seconds";
 /// How far behind the mark a baseline may lie: several scrapes of any usual interval.
 const BASELINE: SignedDuration = SignedDuration::from_mins(2);
-/// How far back a look reaches after a long absence. What lies further back is counted over the gap, without its time.
+/// How far back a look reaches after a long absence.
 const REACH: SignedDuration = SignedDuration::from_hours(1);
-/// Two scrapes further apart than this leave time unobserved.
-const MAX_GAP: SignedDuration = SignedDuration::from_mins(1);
-/// How long without a new sample metrics count as current, at least.
-const FRESH: SignedDuration = SignedDuration::from_secs(15);
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -32,8 +28,8 @@ pub(crate) struct Question<'a> {
     pub(crate) stable: Option<&'a Revision>,
     /// Samples up to here are counted already.
     pub(crate) mark: Timestamp,
-    /// How often it is asked.
-    pub(crate) interval: SignedDuration,
+    /// How much is wanted of the time before the mark.
+    pub(crate) before: SignedDuration,
 }
 
 /// Asks once. Whatever is no clean answer is `Unavailable` with the reason: never a pass, never a fail.
@@ -49,7 +45,7 @@ pub(crate) async fn ask(
     };
     let asked = client.query(query(question, now)).get();
     match tokio::time::timeout(TIMEOUT, asked).await {
-        Ok(Ok(answer)) => read(answer.data(), question, now),
+        Ok(Ok(answer)) => read(answer.data(), question),
         Ok(Err(error)) => MetricsSeen::Unavailable(format!("{url}: {}", chain(&error))),
         Err(_) => MetricsSeen::Unavailable(format!("{url} did not answer within {} s", TIMEOUT.as_secs())),
     }
@@ -60,20 +56,21 @@ fn query(question: &Question<'_>, now: Timestamp) -> String {
     let reach = now
         .duration_since(question.mark)
         .clamp(SignedDuration::ZERO, REACH)
+        .saturating_add(question.before)
         .saturating_add(BASELINE);
     let revisions: Vec<&str> = std::iter::once(question.canary)
         .chain(question.stable)
         .map(Revision::as_str)
         .collect();
     format!(
-        "{{__name__=~\"up|{START}|{METRIC}_(count|sum)\",namespace=\"{}\",revision=~\"{}\"}}[{}s]",
+        "{{__name__=~\"up|{START}|{METRIC}_(count|sum|bucket)\",namespace=\"{}\",revision=~\"{}\"}}[{}s]",
         question.namespace,
         revisions.join("|"),
         reach.as_secs()
     )
 }
 
-fn read(data: &Data, question: &Question<'_>, now: Timestamp) -> MetricsSeen {
+fn read(data: &Data, question: &Question<'_>) -> MetricsSeen {
     let Data::Matrix(vectors) = data else {
         return MetricsSeen::Unavailable("the answer is no matrix of samples".into());
     };
@@ -91,24 +88,20 @@ fn read(data: &Data, question: &Question<'_>, now: Timestamp) -> MetricsSeen {
         );
     }
     let stable = question.stable.map(of).unwrap_or_default();
-    match increments(&canary, &stable, question.mark, MAX_GAP) {
-        Some((canary, stable)) => MetricsSeen::Seen { canary, stable },
-        None if now.duration_since(question.mark) > question.interval.saturating_mul(3).max(FRESH) => {
-            MetricsSeen::Unavailable(format!("no sample of the canary is newer than {}", question.mark))
-        }
-        None => MetricsSeen::NotAsked,
-    }
+    MetricsSeen::Seen { canary, stable }
 }
 
 fn series(vector: &RangeVector) -> Option<Series> {
     let metric = vector.metric();
-    let counter = match metric.get("__name__")?.strip_prefix(METRIC) {
+    let name = metric.get("__name__")?;
+    let counter = match name.strip_prefix(METRIC) {
         Some("_count") => Counter::Requests,
         Some("_sum") => Counter::LatencySum,
-        None if metric.get("__name__").is_some_and(|name| name == START) => Counter::Start,
-        _ => Counter::Scrape,
+        Some("_bucket") => Counter::Bucket(Edge::new(metric.get("le")?.parse().ok()?)?),
+        Some(_) => return None,
+        None if name == START => Counter::Start,
+        None => Counter::Scrape,
     };
-    let pod = metric.get("pod")?.clone();
     let status = metric
         .get("http_response_status_code")
         .and_then(|code| code.parse().ok())
@@ -119,7 +112,7 @@ fn series(vector: &RangeVector) -> Option<Series> {
         .filter_map(|s| Some((time(s.timestamp())?, s.value())))
         .collect();
     Some(Series {
-        pod,
+        pod: metric.get("pod")?.clone(),
         labels: labels(metric),
         status,
         counter,
@@ -136,11 +129,11 @@ fn time(seconds: f64) -> Option<Timestamp> {
     Timestamp::from_millisecond((seconds * 1000.0).round() as i64).ok()
 }
 
-/// Everything that tells series of one pod apart, in one order.
+/// Everything that tells series of one pod apart, in one order; a bucket's edge is part of what it counts.
 fn labels(metric: &HashMap<String, String>) -> String {
     let mut labels: Vec<String> = metric
         .iter()
-        .filter(|(name, _)| *name != "__name__")
+        .filter(|(name, _)| !["__name__", "le"].contains(&name.as_str()))
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     labels.sort_unstable();

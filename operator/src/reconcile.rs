@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::observe::observe;
 use crate::perform::{perform, take_traffic_away};
-use crate::record::{record, tell};
+use crate::record::{record, remember, tell};
 use crate::release::{FINALIZER, Identity};
 
 /// Longest pause after failed looks.
@@ -62,6 +62,7 @@ async fn look(release: Arc<ModelRelease>, ctx: &Context) -> Result<Next, Error> 
             return Ok(Next::requeue(LONGEST_PAUSE));
         }
     }
+    remember(&plan, &id, ctx).await?;
     tell(&plan.news, &release, &id, ctx, now).await?;
     let status = status::status(&before, &plan, &policy, &seen, release.metadata.generation, now);
     record(&status, &release, &id, ctx).await?;

@@ -1,4 +1,4 @@
-//! Writes down what was done: events, then the status.
+//! Writes down what was done: the record of the decision, events, then the status.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
@@ -8,11 +8,34 @@ use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 use serin_core::crd::{API_VERSION, ModelRelease, ModelReleaseStatus};
 use serin_core::digest::Digest;
-use serin_core::plan::News;
+use serin_core::plan::{News, Plan};
+use serin_core::status::record_name;
 
+use crate::archive::Record;
 use crate::context::Context;
 use crate::error::Error;
 use crate::release::{FIELD_MANAGER, Identity};
+
+/// Adds to the record of the decision, where one is kept.
+pub(crate) async fn remember(plan: &Plan, id: &Identity, ctx: &Context) -> Result<(), Error> {
+    let Some(archive) = &ctx.archive else {
+        return Ok(());
+    };
+    let canary = plan.state.canary.as_ref();
+    let Some((canary, run)) = canary.and_then(|canary| Some((canary, canary.run.as_ref()?))) else {
+        return Ok(());
+    };
+    let name = record_name(&canary.version.revision, run.began);
+    let record = Record {
+        namespace: &id.namespace,
+        release: &id.name,
+        name: &name,
+    };
+    for entry in &plan.entries {
+        archive.write(record, entry).await.map_err(Error::Archive)?;
+    }
+    Ok(())
+}
 
 /// Publishes an event per piece of news.
 ///

@@ -16,6 +16,7 @@ use serin_core::crd::ModelRelease;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::archive::Archive;
 use crate::args::Args;
 use crate::context::{Clock, Context};
 use crate::metrics::Metrics;
@@ -34,8 +35,14 @@ pub async fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> anyho
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.listen))?;
-    let serving =
-        axum::serve(listener, router(metrics.clone())).with_graceful_shutdown(stopped(stop.clone()));
+    let archive = args
+        .records
+        .as_deref()
+        .map(Archive::open)
+        .transpose()?
+        .map(Arc::new);
+    let serving = axum::serve(listener, router(metrics.clone(), archive.clone()))
+        .with_graceful_shutdown(stopped(stop.clone()));
     let serving = tokio::spawn(serving.into_future());
 
     let client = Client::try_default()
@@ -45,7 +52,7 @@ pub async fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> anyho
         .timeout(Duration::from_secs(10))
         .build()
         .context("cannot set up HTTP")?;
-    let ctx = Arc::new(Context::new(client, http, clock, metrics));
+    let ctx = Arc::new(Context::new(client, http, clock, metrics, archive));
     let led = lead(&args, ctx, stop).await;
     serving
         .await

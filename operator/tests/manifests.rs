@@ -125,6 +125,7 @@ async fn what_the_api_server_cannot_know_stalls_the_release_and_starts_nothing()
         reqwest::Client::new(),
         Arc::new(Timestamp::now),
         Arc::new(Metrics::new(Timestamp::now())),
+        None,
     ));
 
     for (manifest, row, cells) in rows(STALLED) {

@@ -60,6 +60,18 @@ impl<K: Ord + Clone> Target<K> {
         values: BTreeMap<K, f64>,
         is_count: impl Fn(&K) -> bool,
     ) -> Scraped<K> {
+        self.scrape_if(at, start, values, is_count, |_| true)
+    }
+
+    /// As [`Target::scrape`], and drops a scrape whose increments `are_whole` denies: what was known stays.
+    pub fn scrape_if(
+        &mut self,
+        at: Timestamp,
+        start: Option<f64>,
+        values: BTreeMap<K, f64>,
+        is_count: impl Fn(&K) -> bool,
+        are_whole: impl FnOnce(&BTreeMap<K, f64>) -> bool,
+    ) -> Scraped<K> {
         if self.last.as_ref().is_some_and(|last| at <= last.at) {
             return Scraped::Seen;
         }
@@ -89,6 +101,9 @@ impl<K: Ord + Clone> Target<K> {
             } else {
                 return Scraped::Bad;
             }
+        }
+        if !are_whole(&increments) {
+            return Scraped::Bad;
         }
         let since = last.at;
         let start = start.or(last.start);

@@ -88,6 +88,15 @@ pub(super) fn period() -> Value {
     )
 }
 
+/// A duration that may be nothing.
+pub(super) fn duration() -> Value {
+    rule(
+        "self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$') && self != ''",
+        "duration",
+        "write one such as 0s, 90s or 2m",
+    )
+}
+
 /// A pod spec: its fields are checked by the API server when a Deployment is applied, so the definition stays small.
 pub(super) fn pod_spec(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

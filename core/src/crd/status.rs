@@ -128,12 +128,16 @@ pub struct SoakStatus {
     /// Time required.
     #[schemars(with = "String")]
     pub required: Period,
-    /// Time of the newest sample already counted: the mark from which counting goes on after a restart.
+    /// Samples up to here are counted: the mark from which counting goes on after a restart.
     #[schemars(with = "String")]
     pub counted_until: Timestamp,
+    /// Start of the next block to be judged; later than `countedUntil` when the last blocks had no data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub block_from: Option<Timestamp>,
 }
 
-/// Counts of both arms since the soak began, all steps together.
+/// What both arms served since the soak began, all steps together, and what it says.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AnalysisStatus {
@@ -141,6 +145,47 @@ pub struct AnalysisStatus {
     pub canary: ArmFigures,
     /// The stable version over the same time.
     pub stable: ArmFigures,
+    /// Blocks looked at.
+    #[serde(default)]
+    pub looks: u64,
+    /// Share of the blocks that have data, 0 to 1.
+    #[serde(default)]
+    pub coverage: f64,
+    /// The verdict of the last look: `Collecting`, the name of what holds it, or the reason of the end.
+    #[serde(default)]
+    pub verdict: String,
+    /// Evidence over all questions that the canary is worse. It begins at 1; healthy canaries ever reach
+    /// `abortAt` with a probability of at most 1/`abortAt`.
+    #[serde(default)]
+    pub evidence: f64,
+    /// Evidence at which a canary is withdrawn.
+    #[serde(default)]
+    pub abort_at: f64,
+    /// Evidence that a promotion needs in each question.
+    #[serde(default)]
+    pub promote_at: f64,
+    /// Evidence by question.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<QuestionStatus>,
+    /// Where the record of the decision is, below the operator's records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// The state of the judgement, for the operator alone: with it, it goes on after a restart to the same bits. Gone
+    /// when the trial has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
+}
+
+/// The evidence on one question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuestionStatus {
+    /// `errors`, `latency` (against stable), `mean` (against the limit), `distribution` or `quality`.
+    pub question: String,
+    /// Evidence now that the canary is worse.
+    pub worse: f64,
+    /// Largest evidence so far that it is not worse than its margin.
+    pub not_worse: f64,
 }
 
 /// Counts of one arm.

@@ -6,6 +6,7 @@ use super::Claim;
 use super::arm::{Arm, Trials};
 use super::exceedance::{self, Exceedance, slower};
 use super::floor_bet::{self, FloorBet};
+use super::logs::log_mean_exp;
 use super::mean_bet::{self, MeanBet};
 use super::mean_ratio::{self, Arranged, MeanPrior, MeanRatio};
 use super::settings::{Distribution, Quality, Settings};
@@ -22,6 +23,8 @@ pub(super) struct Evidence {
     guard: MeanRatio,
     guarded: bool,
     mean: Pair<MeanBet>,
+    /// Whether the mean is above what is negligible: below, no comparison with stable matters.
+    negligible: Option<Pair<MeanBet>>,
     distribution: Option<Tail>,
     quality: Option<Pair<TwoArm>>,
 }
@@ -48,6 +51,8 @@ pub(super) struct State {
     latency: [mean_ratio::State; 2],
     guard: mean_ratio::State,
     mean: [mean_bet::State; 2],
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    negligible: Option<[mean_bet::State; 2]>,
     distribution: Option<(exceedance::State, TwoArmState)>,
     quality: Option<[TwoArmState; 2]>,
 }
@@ -84,7 +89,8 @@ impl Evidence {
         let (clip, cap) = (settings.clip, settings.cap_seconds);
         let [errors_worse, errors_not_worse] = error_designs(settings).map(TwoArm::new);
         let ratio = |ratio, claim| MeanRatio::new(ratio, claim, cap, clip, MeanPrior::default());
-        let mean = |claim| MeanBet::new(settings.latency.limit_seconds, claim, cap);
+        let mean_at = |limit, claim| MeanBet::new(limit, claim, cap);
+        let mean = |claim| mean_at(settings.latency.limit_seconds, claim);
         Self {
             errors: Pair {
                 worse: errors_worse,
@@ -101,6 +107,10 @@ impl Evidence {
                 worse: mean(Claim::Worse),
                 not_worse: mean(Claim::NotWorse),
             },
+            negligible: settings.latency.negligible_seconds.map(|limit| Pair {
+                worse: mean_at(limit, Claim::Worse),
+                not_worse: mean_at(limit, Claim::NotWorse),
+            }),
             distribution: settings.distribution.as_ref().and_then(|judged| {
                 let (edges, tolerance) = (&judged.edges, judged.tolerance);
                 Some(Tail {
@@ -163,8 +173,10 @@ impl Evidence {
         ] {
             test.update_arranged(&arranged);
         }
-        self.mean.worse.update_arranged(&arranged.canary_rising);
-        self.mean.not_worse.update_arranged(&arranged.canary_falling);
+        for pair in std::iter::once(&mut self.mean).chain(&mut self.negligible) {
+            pair.worse.update_arranged(&arranged.canary_rising);
+            pair.not_worse.update_arranged(&arranged.canary_falling);
+        }
         if let Some(tail) = &mut self.distribution {
             tail.worse.update(
                 (&canary.latencies, canary.requests.bad),
@@ -194,20 +206,28 @@ impl Evidence {
         };
         let tail = self.distribution.as_ref().map(|tail| tail.worse.log_e());
         let quality = self.quality.as_ref().map(|pair| pair.worse.log_e());
-        in_order(
-            tail,
-            [errors.min(floor), self.latency.worse.log_e(), mean.min(guard)],
-            quality,
-        )
+        // Slower than stable, and by that more than negligible: evidence against a union of nulls is the smaller one.
+        let matters = self
+            .negligible
+            .as_ref()
+            .map_or(f64::INFINITY, |pair| pair.worse.log_e());
+        let latency = self.latency.worse.log_e().min(matters);
+        in_order(tail, [errors.min(floor), latency, mean.min(guard)], quality)
     }
 
     /// Log evidence that it is not, by question, in their order.
     pub(super) fn for_promote(&self) -> Vec<(Question, f64)> {
         let tail = self.distribution.as_ref().map(|tail| tail.not_worse.log_e());
         let quality = self.quality.as_ref().map(|pair| pair.not_worse.log_e());
+        // Either will do, so the null is that neither holds: any average of evidence against one of them is evidence.
+        let compared = self.latency.not_worse.log_e();
+        let latency = self
+            .negligible
+            .as_ref()
+            .map_or(compared, |pair| log_mean_exp(&[compared, pair.not_worse.log_e()]));
         let always = [
             self.errors.not_worse.log_e(),
-            self.latency.not_worse.log_e(),
+            latency,
             self.mean.not_worse.log_e(),
         ];
         in_order(tail, always, quality)
@@ -229,6 +249,10 @@ impl Evidence {
                 self.mean.worse.state().clone(),
                 self.mean.not_worse.state().clone(),
             ],
+            negligible: self
+                .negligible
+                .as_ref()
+                .map(|pair| [pair.worse.state().clone(), pair.not_worse.state().clone()]),
             distribution: self
                 .distribution
                 .as_ref()
@@ -240,32 +264,35 @@ impl Evidence {
         }
     }
 
-    /// The tests at `state`; none when it was taken under other settings.
-    pub(super) fn resume(settings: &Settings, state: State) -> Option<Self> {
+    /// The tests at `state`. Errors when it was taken under other settings.
+    pub(super) fn resume(settings: &Settings, state: State) -> Result<Self, OtherSettings> {
         let fresh = Self::new(settings);
         let clip = settings.clip;
-        let two_arms = |designs: [Design; 2], [worse, not_worse]: [TwoArmState; 2]| {
-            let [for_worse, for_not_worse] = designs;
-            Some(Pair {
-                worse: TwoArm::resume(for_worse, worse)?,
-                not_worse: TwoArm::resume(for_not_worse, not_worse)?,
-            })
-        };
         let [latency_worse, latency_not_worse] = state.latency;
         let [mean_worse, mean_not_worse] = state.mean;
-        Some(Self {
-            errors: two_arms(error_designs(settings), state.errors)?,
+        Ok(Self {
+            errors: resume_pair(error_designs(settings), state.errors).ok_or(OtherSettings)?,
             floor: both(fresh.floor, state.floor, FloorBet::resume)?,
             latency: Pair {
-                worse: fresh.latency.worse.resume(latency_worse)?,
-                not_worse: fresh.latency.not_worse.resume(latency_not_worse)?,
+                worse: fresh.latency.worse.resume(latency_worse).ok_or(OtherSettings)?,
+                not_worse: fresh
+                    .latency
+                    .not_worse
+                    .resume(latency_not_worse)
+                    .ok_or(OtherSettings)?,
             },
-            guard: fresh.guard.resume(state.guard)?,
+            guard: fresh.guard.resume(state.guard).ok_or(OtherSettings)?,
             guarded: fresh.guarded,
             mean: Pair {
-                worse: fresh.mean.worse.resume(mean_worse)?,
-                not_worse: fresh.mean.not_worse.resume(mean_not_worse)?,
+                worse: fresh.mean.worse.resume(mean_worse).ok_or(OtherSettings)?,
+                not_worse: fresh.mean.not_worse.resume(mean_not_worse).ok_or(OtherSettings)?,
             },
+            negligible: both(fresh.negligible, state.negligible, |pair, [worse, not_worse]| {
+                Some(Pair {
+                    worse: pair.worse.resume(worse)?,
+                    not_worse: pair.not_worse.resume(not_worse)?,
+                })
+            })?,
             distribution: both(
                 fresh.distribution.zip(settings.distribution.as_ref()),
                 state.distribution,
@@ -278,22 +305,36 @@ impl Evidence {
                 },
             )?,
             quality: both(settings.quality.as_ref(), state.quality, |judged, states| {
-                two_arms(quality_designs(judged, clip), states)
+                resume_pair(quality_designs(judged, clip), states)
             })?,
         })
     }
 }
 
-/// Resumes what is both asked for and remembered; none when only one of the two is there.
+/// A state that was taken under other settings.
+#[derive(Debug)]
+pub(super) struct OtherSettings;
+
+fn resume_pair(
+    [for_worse, for_not_worse]: [Design; 2],
+    [worse, not_worse]: [TwoArmState; 2],
+) -> Option<Pair<TwoArm>> {
+    Some(Pair {
+        worse: TwoArm::resume(for_worse, worse)?,
+        not_worse: TwoArm::resume(for_not_worse, not_worse)?,
+    })
+}
+
+/// Resumes what is both asked for and remembered. Errors when only one of the two is there.
 fn both<T, S, R>(
     fresh: Option<T>,
     state: Option<S>,
     resume: impl FnOnce(T, S) -> Option<R>,
-) -> Option<Option<R>> {
+) -> Result<Option<R>, OtherSettings> {
     match (fresh, state) {
-        (Some(fresh), Some(state)) => resume(fresh, state).map(Some),
-        (None, None) => Some(None),
-        (Some(_), None) | (None, Some(_)) => None,
+        (Some(fresh), Some(state)) => resume(fresh, state).map(Some).ok_or(OtherSettings),
+        (None, None) => Ok(None),
+        (Some(_), None) | (None, Some(_)) => Err(OtherSettings),
     }
 }
 

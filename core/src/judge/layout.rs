@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The upper edges of a histogram's buckets, in seconds, rising; the last bucket is open.
 ///
-/// `K` edges make `K + 1` buckets: (0, e₁], (e₁, e₂], …, (e_K, ∞).
+/// `K` edges make `K + 1` buckets: `(0, e1], (e1, e2], …, (eK, +Inf)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<f64>", into = "Vec<f64>")]
 pub struct Layout(Vec<f64>);

@@ -1,6 +1,6 @@
 //! The half-normal mixture: evidence for a drift of a sum with known variance.
 //!
-//! Source: Howard, Ramdas, McAuliffe, Sekhon, Annals of Statistics 2021 (arXiv 1810.08240).
+//! Source: Howard and others, Annals of Statistics 2021 (arXiv 1810.08240).
 
 /// The mixture parameter that is nearly best at variance `best_at`, for one side at level `alpha`.
 pub fn half_normal_tuning(best_at: f64, alpha: f64) -> f64 {

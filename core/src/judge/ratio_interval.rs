@@ -4,7 +4,7 @@ use super::Claim;
 use super::arm::Trials;
 use super::two_arm::{Design, Null, TwoArm};
 
-/// A confidence sequence for p_canary / p_stable: valid at every look.
+/// A confidence sequence for the canary's rate over stable's: valid at every look.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RatioInterval {
     /// Lower limit; none is open.
@@ -20,7 +20,7 @@ fn grid() -> impl DoubleEndedIterator<Item = f64> {
 
 /// The ratios that the blocks (canary, stable) do not reject at level `alpha`, half of it on each side.
 ///
-/// Lower limit: the largest ratio R such that "p_c ≤ R p_s" is rejected at R and below; upper limit mirrored.
+/// Lower limit: the largest ratio R such that "the canary's rate is at most R times stable's" is rejected at R and below; upper limit mirrored.
 /// `design` builds each test, usually [`Design::new`].
 pub fn ratio_interval(
     blocks: &[(Trials, Trials)],

@@ -62,7 +62,7 @@ struct Memory {
     failing: VecDeque<(Trials, Trials)>,
     /// The last blocks with traffic in both arms: stable's requests, successes, seconds.
     baseline: VecDeque<(Trials, u64, f64)>,
-    ended: Option<Look>,
+    latest: Option<Look>,
 }
 
 impl Run {
@@ -92,7 +92,8 @@ impl Run {
     /// The run at `checkpoint`. Errors when the settings are not those under which it was taken.
     pub fn resume(settings: Settings, checkpoint: Checkpoint) -> Result<Self, SettingsError> {
         settings.check()?;
-        let evidence = Evidence::resume(&settings, checkpoint.evidence).ok_or(SettingsError::Checkpoint)?;
+        let evidence =
+            Evidence::resume(&settings, checkpoint.evidence).map_err(|_| SettingsError::Checkpoint)?;
         Ok(Self {
             settings,
             evidence,
@@ -107,7 +108,7 @@ impl Run {
 
     /// Takes the next block and answers the verdict. After a final verdict nothing changes any more.
     pub fn look(&mut self, block: &Block, late: &Late, health: Health) -> Look {
-        if let Some(ended) = &self.memory.ended {
+        if let Some(ended) = self.memory.latest.as_ref().filter(|look| look.verdict.is_final()) {
             return ended.clone();
         }
         let kind = self.take(block, late);
@@ -129,10 +130,31 @@ impl Run {
             totals: self.memory.totals,
             blocks: self.memory.blocks,
         };
-        if verdict.is_final() {
-            self.memory.ended = Some(look.clone());
-        }
+        self.memory.latest = Some(look.clone());
         look
+    }
+
+    /// The latest look; none before the first.
+    pub fn latest(&self) -> Option<&Look> {
+        self.memory.latest.as_ref()
+    }
+
+    /// Whether a step that is not the last may end now, its soak being done: the verdict that the end of the whole
+    /// soak would bring on what has been seen so far. `Collecting` where too little was.
+    pub fn end_of_step(&self) -> Verdict {
+        let conditions = self.conditions();
+        if let Some(condition) = conditions.first() {
+            return Verdict::Hold(*condition);
+        }
+        if self.memory.totals.canary.requests.all < self.settings.min_requests {
+            return Verdict::Collecting;
+        }
+        self.end_of_soak(&conditions)
+    }
+
+    /// What it is judged by.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     fn take(&mut self, block: &Block, late: &Late) -> Kind {
@@ -321,17 +343,24 @@ impl Run {
         else {
             return Verdict::Abort(AbortReason::ClassicLimit);
         };
-        if settings.method == Method::WholeSoak {
-            return Verdict::Promote(PromoteReason::ClassicPass);
-        }
         let errors_within = below(
             canary.requests.share(),
             stable.requests.share(),
             settings.errors.margin,
         );
-        let mean_within = stable
-            .mean_seconds()
-            .is_some_and(|stable| mean < settings.latency.ratio * stable);
+        if settings.method == Method::WholeSoak {
+            // Without stable beside it there is no share to be within a margin of.
+            return if settings.errors.classic && stable.requests.all > 0 && !errors_within {
+                Verdict::Abort(AbortReason::ClassicErrors)
+            } else {
+                Verdict::Promote(PromoteReason::ClassicPass)
+            };
+        }
+        let negligible = settings.latency.negligible_seconds;
+        let mean_within = negligible.is_some_and(|negligible| mean < negligible)
+            || stable
+                .mean_seconds()
+                .is_some_and(|stable| mean < settings.latency.ratio * stable);
         let tail_within = settings
             .distribution
             .as_ref()

@@ -43,6 +43,8 @@ pub struct Errors {
     pub margin: f64,
     /// Rate below which errors never abort, if any.
     pub floor: Option<f64>,
+    /// Whether the classic rule asks for the margin too; of old it asked for the mean latency alone.
+    pub classic: bool,
 }
 
 /// How latency is judged.
@@ -55,6 +57,10 @@ pub struct Latency {
     pub guarded: bool,
     /// Limit of the mean as a multiple of stable's.
     pub ratio: f64,
+    /// Mean below which it does not matter how it compares with stable's, in seconds, if any: a tenth of a
+    /// millisecond more is nobody's concern, and no traffic could show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negligible_seconds: Option<f64>,
 }
 
 /// How the distribution of latencies is judged, beyond its mean.
@@ -202,12 +208,14 @@ impl Default for Settings {
             errors: Errors {
                 ratio: 1.2,
                 margin: 0.01,
+                classic: false,
                 floor: None,
             },
             latency: Latency {
                 limit_seconds: 0.5,
                 guarded: true,
                 ratio: 1.1,
+                negligible_seconds: None,
             },
             distribution: None,
             quality: None,
@@ -261,6 +269,14 @@ impl Settings {
                 self.latency.ratio,
                 is_positive(self.latency.ratio),
                 positive,
+            ),
+            (
+                "latency.negligibleSeconds",
+                self.latency.negligible_seconds.unwrap_or(0.0),
+                self.latency
+                    .negligible_seconds
+                    .is_none_or(|mean| is_positive(mean) && mean < self.cap_seconds),
+                "it must be positive and below the time limit",
             ),
             (
                 "capSeconds",

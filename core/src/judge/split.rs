@@ -1,6 +1,6 @@
 //! Whether the traffic was split as asked: the sample-ratio test.
 //!
-//! Source: Lindon and Malek, NeurIPS 2022 (arXiv 2011.03567): a Dirichlet mixture over the shares, valid at every look.
+//! Source: Lindon and Malek, `NeurIPS` 2022 (arXiv 2011.03567): a mixture over the shares, valid at every look.
 
 use super::logs::times_ln;
 

@@ -44,7 +44,9 @@ pub struct Blocks {
 }
 
 impl Trials {
-    fn plus(self, other: Self) -> Self {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self {
             bad: self.bad.saturating_add(other.bad),
             all: self.all.saturating_add(other.all),

@@ -1,6 +1,6 @@
 //! Rates of bad outcomes in two arms: an exact e-process over blocks of a 2 × 2 table.
 //!
-//! Source: Turner, Ly, Grünwald, arXiv 2106.02693: the e-variable of one block against p_c = p_s. Extended to the
+//! Source: Turner, Ly, Grünwald, arXiv 2106.02693: the e-variable of one block against equal rates. Extended to the
 //! convex nulls "at most R times" and "at most d more" by projecting the alternative on the null in Kullback-Leibler
 //! divergence; first-order optimality of the projection bounds the expected factor by 1 on the whole null.
 //! `docs/explanation/judgement.md` has the argument.

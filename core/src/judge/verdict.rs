@@ -52,6 +52,20 @@ pub enum Condition {
     BaselineUnhealthy,
 }
 
+impl Condition {
+    /// The name in conditions and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MetricsUnavailable => "MetricsUnavailable",
+            Self::MetricsStale => "MetricsStale",
+            Self::LowCoverage => "LowCoverage",
+            Self::NoCanaryTraffic => "NoCanaryTraffic",
+            Self::NoStableTraffic => "NoStableTraffic",
+            Self::BaselineUnhealthy => "BaselineUnhealthy",
+        }
+    }
+}
+
 /// Why a canary is withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AbortReason {
@@ -63,6 +77,8 @@ pub enum AbortReason {
     Evidence(Question),
     /// The mean over the whole soak is not below the limit.
     ClassicLimit,
+    /// The share of errors over the whole soak is not within its margin.
+    ClassicErrors,
 }
 
 /// Why a canary is promoted.
@@ -176,7 +192,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Collecting => f.write_str("Collecting"),
-            Self::Hold(condition) => write!(f, "{condition:?}"),
+            Self::Hold(condition) => f.write_str(condition.as_str()),
             Self::Abort(AbortReason::Evidence(question)) => write!(f, "Evidence:{question}"),
             Self::Abort(reason) => write!(f, "{reason:?}"),
             Self::Promote(reason) => write!(f, "{reason:?}"),

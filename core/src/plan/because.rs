@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::SignedDuration;
 
 use super::{Outcome, Phase, Stage};
+use crate::judge::Condition;
 use crate::period::Period;
 
 /// Why the release does not move further now.
@@ -46,7 +47,15 @@ pub enum Because {
         observed: SignedDuration,
         /// Required.
         required: SignedDuration,
+        /// What a promotion still waits for, in words; empty where there is nothing to say.
+        open: String,
     },
+    /// The canary has just got its traffic: what it does now says little.
+    WarmingUp,
+    /// Something keeps it from being promoted, and with which coverage.
+    Unsure(Condition, f64),
+    /// Nothing could be shown in time: a person decides.
+    Inconclusive(String),
     /// No metrics that can be believed.
     MetricsUnavailable(String),
     /// Metrics, but no request to the canary.
@@ -73,6 +82,9 @@ impl Because {
             Self::CanaryUnready { .. } => "CanaryUnready",
             Self::RoutePending(_) => "RoutePending",
             Self::Observing { .. } => "Observing",
+            Self::WarmingUp => "WarmingUp",
+            Self::Unsure(condition, _) => condition.as_str(),
+            Self::Inconclusive(_) => "Inconclusive",
             Self::MetricsUnavailable(_) => "MetricsUnavailable",
             Self::NoTraffic => "NoTraffic",
             Self::TooFewRequests { .. } => "TooFewRequests",
@@ -82,7 +94,7 @@ impl Because {
     pub(super) fn phase(&self, stage: Option<Stage>) -> Phase {
         match self {
             Self::Paused | Self::GateClosed(_) | Self::MetricsUnavailable(_) | Self::NoTraffic => Phase::Held,
-            Self::CanaryUnready { .. } => Phase::Held,
+            Self::CanaryUnready { .. } | Self::Unsure(..) | Self::Inconclusive(_) => Phase::Held,
             Self::TooFewRequests { .. } => Phase::Judging,
             Self::NoModelYet => Phase::Waiting,
             Self::Rejected(_) => Phase::RolledBack,
@@ -90,6 +102,7 @@ impl Because {
             | Self::PodsStarting { .. }
             | Self::RoutePending(_)
             | Self::Observing { .. }
+            | Self::WarmingUp
             | Self::Draining(_) => match stage {
                 None => Phase::Promoted,
                 Some(Stage::Preparing) => Phase::Preparing,
@@ -134,14 +147,33 @@ impl fmt::Display for Because {
                     .map_or(Ok(()), |trouble| write!(f, ": {trouble}"))
             }
             Self::RoutePending(why) => write!(f, "the gateway does not carry the weights yet: {why}"),
-            Self::Observing { observed, required } => {
-                write!(
-                    f,
-                    "observed {} of {}",
-                    whole_seconds(*observed),
-                    whole_seconds(*required)
-                )
+            Self::Observing {
+                observed,
+                required,
+                open,
+            } => {
+                let (observed, required) = (whole_seconds(*observed), whole_seconds(*required));
+                write!(f, "observed {observed} of {required}")?;
+                if open.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, "; {open}")
+                }
             }
+            Self::WarmingUp => f.write_str("the canary warms up, nothing of it counts yet"),
+            Self::Unsure(Condition::LowCoverage, coverage) => write!(
+                f,
+                "only {:.0} % of the time has metrics, nothing is promoted until it is more",
+                coverage * 100.0
+            ),
+            Self::Unsure(Condition::BaselineUnhealthy, _) => {
+                f.write_str("the stable version itself fails or is slow: as good as that says little")
+            }
+            Self::Unsure(Condition::NoStableTraffic, _) => {
+                f.write_str("the stable version gets no requests, there is nothing to compare with")
+            }
+            Self::Unsure(condition, _) => write!(f, "nothing is promoted: {}", condition.as_str()),
+            Self::Inconclusive(why) => write!(f, "undecided: {why}"),
             Self::MetricsUnavailable(why) => write!(f, "no metrics, the clock stands: {why}"),
             Self::NoTraffic => f.write_str("the canary gets no requests, the clock stands"),
             Self::TooFewRequests { missing } => {

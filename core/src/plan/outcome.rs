@@ -16,6 +16,10 @@ pub enum Reason {
     TooSlow,
     /// Too many of its requests failed.
     TooManyErrors,
+    /// Its answers were worse.
+    WorseQuality,
+    /// Nothing could be shown in time, and the release says that this is a no.
+    Inconclusive,
     /// A person asked for it.
     Aborted,
     /// `spec` returned to the stable version.
@@ -32,6 +36,8 @@ impl Reason {
             Self::NotReady => "NotReady",
             Self::TooSlow => "TooSlow",
             Self::TooManyErrors => "TooManyErrors",
+            Self::WorseQuality => "WorseQuality",
+            Self::Inconclusive => "Inconclusive",
             Self::Aborted => "Aborted",
             Self::Returned => "Returned",
             Self::Superseded => "Superseded",
@@ -41,7 +47,12 @@ impl Reason {
     /// Whether the version itself is to blame and is not tried again unchanged.
     pub fn is_rejection(self) -> bool {
         match self {
-            Self::NotReady | Self::TooSlow | Self::TooManyErrors | Self::Aborted => true,
+            Self::NotReady
+            | Self::TooSlow
+            | Self::TooManyErrors
+            | Self::WorseQuality
+            | Self::Inconclusive
+            | Self::Aborted => true,
             Self::Promoted | Self::Returned | Self::Superseded => false,
         }
     }

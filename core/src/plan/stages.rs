@@ -4,27 +4,29 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::wish;
 use super::{
-    Because, Canary, HISTORY_LENGTH, MetricsSeen, News, Observed, Outcome, Past, Reason, RouteSeen, Soak,
-    Stage, State, Totals, Workload,
+    Because, Canary, HISTORY_LENGTH, News, Observed, Outcome, Past, Reason, RouteSeen, Soak, Stage, State,
+    Workload,
 };
 use crate::crd::OnNewVersion;
 use crate::policy::Policy;
+use crate::record::Entry;
 use crate::revision::Version;
-use crate::verdict::{Verdict, whole_soak};
 
 /// The new state and the reason for it.
 pub(super) struct Move {
     pub(super) state: State,
     pub(super) because: Because,
     pub(super) news: Vec<News>,
+    pub(super) entries: Vec<Entry>,
 }
 
 impl Move {
-    fn stay(state: State, because: Because) -> Self {
+    pub(super) fn stay(state: State, because: Because) -> Self {
         Self {
             state,
             because,
             news: Vec::new(),
+            entries: Vec::new(),
         }
     }
 
@@ -35,11 +37,11 @@ impl Move {
 }
 
 /// Everything a stage may look at.
-struct Look<'a> {
-    policy: &'a Policy,
-    state: &'a State,
-    seen: &'a Observed,
-    now: Timestamp,
+pub(super) struct Look<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) state: &'a State,
+    pub(super) seen: &'a Observed,
+    pub(super) now: Timestamp,
 }
 
 pub(super) fn next(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> Move {
@@ -117,7 +119,7 @@ impl Look<'_> {
     fn settled(&self, stable: &Version) -> Because {
         let wanted = self.policy.replicas;
         match self.seen.workloads.get(&stable.revision) {
-            Some(workload) if workload.ready >= wanted => match self.pending_route(self.state) {
+            Some(workload) if workload.ready >= wanted => match self.pending_route() {
                 Some(why) => Because::RoutePending(why),
                 None => Because::Settled,
             },
@@ -137,6 +139,7 @@ impl Look<'_> {
             trusted,
             failure: None,
             soak: None,
+            run: None,
         };
         let how = match (&self.state.stable, trusted) {
             (None, _) => "the first version; it is promoted when its pods are ready".to_owned(),
@@ -146,8 +149,6 @@ impl Look<'_> {
         let state = State {
             canary: Some(canary),
             rejected: None,
-            totals: Totals::default(),
-            last_soak: None,
             ..self.state.clone()
         };
         let wanted_replicas = if self.state.stable.is_none() || trusted {
@@ -212,6 +213,7 @@ impl Look<'_> {
         let pause = self.now.duration_since(paused).max(SignedDuration::ZERO);
         let soak = canary.soak.map(|soak| Soak {
             counted_until: soak.counted_until.max(self.now),
+            block_from: soak.block_from.max(self.now),
             ..soak
         });
         // A clock that was set back during the pause makes it look longer than it was; nothing begins in the future.
@@ -243,7 +245,7 @@ impl Look<'_> {
     }
 
     fn shifting(&self, canary: &Canary) -> Move {
-        if let Some(why) = self.pending_route(self.state) {
+        if let Some(why) = self.pending_route() {
             return self.or_unready(canary, Because::RoutePending(why));
         }
         let required = self
@@ -255,6 +257,7 @@ impl Look<'_> {
             observed: SignedDuration::ZERO,
             required,
             counted_until: self.now,
+            block_from: self.now,
         };
         let weight = State::step_weight(self.policy, canary).get();
         let canary = Canary {
@@ -274,62 +277,28 @@ impl Look<'_> {
             Because::Observing {
                 observed: SignedDuration::ZERO,
                 required,
+                open: String::new(),
             },
         )
         .tell(told)
     }
 
-    fn soaking(&self, canary: &Canary) -> Move {
-        let Some(soak) = canary.soak else {
-            return Move::stay(self.enter(canary, Stage::Shifting), Because::NoTraffic);
-        };
-        if let Some(why) = self.pending_route(self.state) {
-            return self.or_unready(canary, Because::RoutePending(why));
-        }
-        let (soak, totals, hold) = count(soak, self.state.totals, &self.seen.metrics);
-        let state = State {
-            totals,
-            ..self.with(Canary {
-                soak: Some(soak),
-                ..canary.clone()
-            })
-        };
-        let look = Look {
-            state: &state,
-            ..*self
-        };
-        let Some(canary) = &state.canary else {
-            return Move::stay(state, Because::NoTraffic);
-        };
-        if look.unready(canary).is_some() {
-            return look.or_unready(canary, Because::NoTraffic);
-        }
-        let canary = &Canary {
-            unready_since: None,
-            ..canary.clone()
-        };
-        let stay = |because| Move::stay(look.with(canary.clone()), because);
-        if let Some(hold) = hold {
-            return stay(hold);
-        }
-        if soak.observed < soak.required {
-            return stay(Because::Observing {
-                observed: soak.observed,
-                required: soak.required,
-            });
-        }
-        match whole_soak(&totals.canary, &totals.stable, &self.policy.rule) {
-            Verdict::Wait { missing } => stay(Because::TooFewRequests { missing }),
-            Verdict::Abort(outcome) => look.roll_back(canary, outcome),
-            Verdict::Promote(outcome) => look.passed(canary, outcome),
-        }
+    /// A soak without a clock was written down by nobody: the weight is confirmed anew.
+    pub(super) fn back_to_shifting(&self, canary: &Canary) -> Move {
+        Move::stay(self.enter(canary, Stage::Shifting), Because::NoTraffic)
     }
 
     /// A step is passed: the next one, or promotion.
-    fn passed(&self, canary: &Canary, outcome: Outcome) -> Move {
+    pub(super) fn passed(&self, canary: &Canary, outcome: Outcome) -> Move {
         if canary.step.saturating_add(1) < self.policy.steps.len() {
+            // The evidence goes along; a run that has ended cannot say anything about another step.
+            let is_open = |run: &super::Judgement| {
+                let run = run.run();
+                run.is_some_and(|run| !run.latest().is_some_and(|look| look.verdict.is_final()))
+            };
             let next = Canary {
                 step: canary.step.saturating_add(1),
+                run: canary.run.clone().filter(is_open),
                 ..canary.clone()
             };
             let told = news(&canary.version, "StepPassed", false, outcome.message, canary.step);
@@ -371,7 +340,7 @@ impl Look<'_> {
     }
 
     fn promoting(&self, canary: &Canary) -> Move {
-        if let Some(why) = self.pending_route(self.state) {
+        if let Some(why) = self.pending_route() {
             return self.or_unready(canary, Because::RoutePending(why));
         }
         let version = canary.version.clone();
@@ -385,13 +354,11 @@ impl Look<'_> {
             canary: None,
             rejected: None,
             history: self.remember(version, Outcome::new(Reason::Promoted, message)),
-            last_soak: canary.soak,
-            ..self.state.clone()
         };
         Move::stay(state, Because::Settled).tell(told)
     }
 
-    fn roll_back(&self, canary: &Canary, outcome: Outcome) -> Move {
+    pub(super) fn roll_back(&self, canary: &Canary, outcome: Outcome) -> Move {
         let warning = outcome.reason.is_rejection();
         let told = news(
             &canary.version,
@@ -422,7 +389,7 @@ impl Look<'_> {
             .workloads
             .get(&canary.version.revision)
             .is_none_or(|w| w.replicas == 0 && w.existing == 0);
-        if !gone || self.pending_route(self.state).is_some() {
+        if !gone || self.pending_route().is_some() {
             return Move::stay(self.state.clone(), Because::Draining(outcome));
         }
         let told = news(
@@ -439,15 +406,14 @@ impl Look<'_> {
                 .is_rejection()
                 .then(|| (canary.version.clone(), outcome.clone())),
             history: self.remember(canary.version.clone(), outcome.clone()),
-            last_soak: canary.soak,
             ..self.state.clone()
         };
         Move::stay(state, Because::Rejected(outcome)).tell(told)
     }
 
-    /// Why the data plane does not carry what `state` wants; none when it does.
-    fn pending_route(&self, state: &State) -> Option<String> {
-        let wished = wish::split(self.policy, state);
+    /// Why the data plane does not carry what the state wants; none when it does.
+    pub(super) fn pending_route(&self) -> Option<String> {
+        let wished = wish::split(self.policy, self.state);
         if self.seen.route.carries(&wished) {
             return None;
         }
@@ -459,7 +425,7 @@ impl Look<'_> {
     }
 
     /// Fewer canary pods ready than asked for, and which.
-    fn unready(&self, canary: &Canary) -> Option<Because> {
+    pub(super) fn unready(&self, canary: &Canary) -> Option<Because> {
         let wanted = wish::canary_replicas(self.policy, self.state, canary);
         let workload = self.seen.workloads.get(&canary.version.revision);
         let ready = workload.map_or(0, |workload| workload.ready);
@@ -472,7 +438,7 @@ impl Look<'_> {
     }
 
     /// Stays for `because`, unless the canary's pods are the trouble; they have the progress deadline to recover.
-    fn or_unready(&self, canary: &Canary, because: Because) -> Move {
+    pub(super) fn or_unready(&self, canary: &Canary, because: Because) -> Move {
         let Some(unready) = self.unready(canary) else {
             return Move::stay(
                 self.with(Canary {
@@ -523,7 +489,7 @@ impl Look<'_> {
         })
     }
 
-    fn with(&self, canary: Canary) -> State {
+    pub(super) fn with(&self, canary: Canary) -> State {
         State {
             canary: Some(canary),
             ..self.state.clone()
@@ -540,33 +506,6 @@ impl Look<'_> {
             .chain(self.state.history.iter().cloned())
             .take(HISTORY_LENGTH)
             .collect()
-    }
-}
-
-/// Adds what was seen since the mark. Missing data and missing traffic are states of their own: they hold the clock.
-fn count(soak: Soak, totals: Totals, metrics: &MetricsSeen) -> (Soak, Totals, Option<Because>) {
-    match metrics {
-        MetricsSeen::NotAsked => (soak, totals, None),
-        MetricsSeen::Unavailable(why) => (soak, totals, Some(Because::MetricsUnavailable(why.clone()))),
-        MetricsSeen::Seen { canary, .. } if canary.until <= soak.counted_until => (soak, totals, None),
-        MetricsSeen::Seen { canary, stable } => {
-            let served = canary.counts.requests > 0;
-            let covered = if served {
-                canary.covered
-            } else {
-                SignedDuration::ZERO
-            };
-            let soak = Soak {
-                observed: soak.observed.saturating_add(covered).min(soak.required),
-                counted_until: canary.until,
-                ..soak
-            };
-            let totals = Totals {
-                canary: totals.canary.plus(canary.counts),
-                stable: totals.stable.plus(*stable),
-            };
-            (soak, totals, (!served).then_some(Because::NoTraffic))
-        }
     }
 }
 

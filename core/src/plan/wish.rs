@@ -1,8 +1,8 @@
 //! What a state wants of the world, and the difference to what is seen.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{Action, Canary, Observed, Split, Stage, State};
+use super::{Action, Canary, Observed, Split, Stage, State, judging};
 use crate::policy::{Percent, Policy};
 use crate::revision::Revision;
 
@@ -155,9 +155,17 @@ fn leftovers(policy: &Policy, state: &State, seen: &Observed) -> Vec<Action> {
 }
 
 /// When to look again at the latest.
-pub(super) fn look_again(policy: &Policy, state: &State, actions: &[Action]) -> SignedDuration {
+pub(super) fn look_again(
+    policy: &Policy,
+    state: &State,
+    actions: &[Action],
+    now: Timestamp,
+) -> SignedDuration {
     match state.canary.as_ref().map(|canary| canary.stage) {
-        Some(Stage::Soaking) => policy.interval,
+        Some(Stage::Soaking) => {
+            let soak = state.canary.as_ref().and_then(|canary| canary.soak);
+            judging::look_again(policy, soak, now).min(ACTIVE_LOOK)
+        }
         Some(Stage::Preparing | Stage::Shifting | Stage::Growing | Stage::Promoting | Stage::RollingBack) => {
             ACTIVE_LOOK
         }

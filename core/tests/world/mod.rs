@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use serin_core::counters::{Counts, Increment};
+use serin_core::counters::{Counter, Edge, Series};
 use serin_core::crd::ModelReleaseSpec;
-use serin_core::plan::{Action, MetricsSeen, Observed, Plan, RouteSeen, Split, State, Workload, plan};
+use serin_core::plan::{
+    Action, MetricsSeen, Observed, Plan, RouteSeen, Split, State, Workload, plan, time_before,
+};
 use serin_core::policy::Policy;
+use serin_core::record::Entry;
 use serin_core::revision::{Revision, Version};
 
 /// How a version behaves.
@@ -38,7 +41,18 @@ pub(crate) struct World {
     pub(crate) gateway: bool,
     pub(crate) abort: Option<Revision>,
     pub(crate) news: Vec<String>,
+    /// The record of the decisions, as it was written: by revision and number.
+    pub(crate) record: BTreeMap<(String, u64), Entry>,
+    /// Requests that each revision has answered.
+    served: BTreeMap<Revision, u64>,
+    /// What Prometheus has stored of that.
+    scrapes: BTreeMap<Revision, Vec<(Timestamp, u64)>>,
 }
+
+/// Time between two scrapes, in seconds.
+const SCRAPE: i64 = 5;
+/// Bucket edges of the servers, in seconds.
+const EDGES: [f64; 7] = [0.01, 0.025, 0.05, 0.1, 0.5, 1.0, f64::INFINITY];
 
 /// A spec with these steps (weight, soak in seconds) and no model yet.
 pub(crate) fn spec(steps: &[(i32, u32)]) -> ModelReleaseSpec {
@@ -52,7 +66,7 @@ pub(crate) fn spec(steps: &[(i32, u32)]) -> ModelReleaseSpec {
         ] } } },
         "rollout": { "canaryReplicas": 1, "steps": steps, "progressDeadline": "60s" },
         "route": { "gateway": { "parentRefs": [{ "name": "public" }] } },
-        "analysis": { "prometheus": { "url": "http://prometheus:9090" }, "interval": "5s", "minRequests": 100 },
+        "analysis": { "prometheus": { "url": "http://prometheus:9090" }, "interval": "5s", "minRequests": 100, "warmUp": "0s", "minCoverage": "50%" },
     }))
     .expect("the spec of the world is one")
 }
@@ -72,6 +86,9 @@ impl World {
             gateway: true,
             abort: None,
             news: Vec::new(),
+            record: BTreeMap::new(),
+            served: BTreeMap::new(),
+            scrapes: BTreeMap::new(),
         }
     }
 
@@ -101,57 +118,109 @@ impl World {
         self.behaviour.get(revision.as_str()).copied().unwrap_or(HEALTHY)
     }
 
-    /// What is seen now: counters have grown since the mark as the traffic was split.
+    /// What is seen now.
     pub(crate) fn look(&self) -> Observed {
-        let mut seen = Observed {
+        Observed {
             workloads: self.workloads.clone(),
             route: self.route.clone(),
             stable_service: self.service.clone(),
-            metrics: MetricsSeen::NotAsked,
+            metrics: self.metrics_seen(),
             abort: self.abort.clone(),
-        };
-        if let Some((canary, soak)) = self
-            .state
-            .canary
-            .as_ref()
-            .and_then(|canary| Some((canary, canary.soak?)))
-        {
-            let covered = self.now.duration_since(soak.counted_until);
-            if !self.metrics {
-                seen.metrics = MetricsSeen::Unavailable("Prometheus is away".into());
-            } else if covered > SignedDuration::ZERO {
-                let revision = &canary.version.revision;
-                let requests =
-                    |share: i32| covered.as_secs().unsigned_abs() * u64::from(share.unsigned_abs());
-                let share = if let (RouteSeen::Carried(split), true) = (&self.route, self.traffic) {
-                    split.weight(revision)
-                } else {
-                    0
-                };
-                let counts = counts(requests(share), self.behaviour(revision));
-                let canary = Increment {
-                    counts,
-                    until: self.now,
-                    covered,
-                    dropped: 0,
-                };
-                seen.metrics = MetricsSeen::Seen {
-                    canary,
-                    stable: counts_of_stable(requests(100 - share)),
-                };
-            }
         }
-        seen
     }
 
-    /// Plans and carries out the first `budget` actions; the state is recorded only if all of them were. Answers the
-    /// plan and whether it was recorded.
+    fn metrics_seen(&self) -> MetricsSeen {
+        let canary = self.state.canary.as_ref();
+        let Some((canary, soak)) = canary.and_then(|canary| Some((canary, canary.soak?))) else {
+            return MetricsSeen::NotAsked;
+        };
+        if !self.metrics {
+            return MetricsSeen::Unavailable("Prometheus is away".into());
+        }
+        let reach = if canary.run.is_none() {
+            time_before(self.policy().interval)
+        } else {
+            SignedDuration::from_mins(2)
+        };
+        let from = soak.counted_until.saturating_sub(reach).expect("a time");
+        let of = |revision: &Revision| self.series(revision, from);
+        MetricsSeen::Seen {
+            canary: of(&canary.version.revision),
+            stable: self
+                .state
+                .stable
+                .as_ref()
+                .map(|stable| of(&stable.revision))
+                .unwrap_or_default(),
+        }
+    }
+
+    /// What Prometheus stored of a revision since `from`, as if one pod served all of it.
+    fn series(&self, revision: &Revision, from: Timestamp) -> Vec<Series> {
+        let behaviour = self.behaviour(revision);
+        let scrapes = self.scrapes.get(revision).map(Vec::as_slice).unwrap_or_default();
+        let scrapes = scrapes
+            .get(scrapes.partition_point(|(at, _)| *at < from)..)
+            .unwrap_or_default();
+        let one = |status, counter, value: &dyn Fn(u64) -> f64| Series {
+            pod: revision.to_string(),
+            labels: String::new(),
+            status,
+            counter,
+            samples: scrapes.iter().map(|(at, served)| (*at, value(*served))).collect(),
+        };
+        let failures = |served: u64| if behaviour.failing { served / 20 } else { 0 };
+        let successes = |served: u64| (served - failures(served)) as f64;
+        let seconds = behaviour.mean_ms / 1000.0;
+        let mut series = vec![
+            one(0, Counter::Scrape, &|_| 1.0),
+            one(200, Counter::Requests, &successes),
+            one(500, Counter::Requests, &|served| failures(served) as f64),
+            one(200, Counter::LatencySum, &|served| successes(served) * seconds),
+        ];
+        series.extend(EDGES.map(|edge| {
+            let below = |served| if seconds <= edge { successes(served) } else { 0.0 };
+            one(200, Counter::Bucket(Edge::new(edge).expect("an edge")), &below)
+        }));
+        series
+    }
+
+    /// Traffic as it is split now, and scrapes of the pods that are there.
+    fn serve(&mut self, seconds: i64) {
+        if let (RouteSeen::Carried(split) | RouteSeen::Asked { split, .. }, true) =
+            (self.route.clone(), self.traffic)
+        {
+            for (revision, weight) in split.weights() {
+                let requests = seconds.unsigned_abs() * u64::from(weight.unsigned_abs());
+                *self.served.entry(revision.clone()).or_default() += requests;
+            }
+        }
+        if !self.metrics {
+            return;
+        }
+        for (revision, workload) in self.workloads.iter().filter(|(_, workload)| workload.ready > 0) {
+            let served = self.served.get(revision).copied().unwrap_or(0);
+            let scrapes = self.scrapes.entry(revision.clone()).or_default();
+            if workload.ready > 0 && scrapes.last().is_none_or(|(at, _)| *at < self.now) {
+                scrapes.push((self.now, served));
+            }
+        }
+    }
+
+    /// Plans and makes the first `budget` calls: the actions, the entries of the record, the status. The state is
+    /// recorded only if all of them were made. Answers the plan and whether it was recorded.
     pub(crate) fn turn(&mut self, budget: usize) -> (Plan, bool) {
         let plan = plan(&self.policy(), &self.state, &self.look(), self.now);
         for action in plan.actions.iter().take(budget) {
             self.obey(action);
         }
-        let recorded = budget > plan.actions.len();
+        let left = budget.saturating_sub(plan.actions.len());
+        for entry in plan.entries.iter().take(left) {
+            let canary = plan.state.canary.as_ref().expect("a canary is judged");
+            let key = (canary.version.revision.to_string(), entry.number());
+            self.record.insert(key, entry.clone());
+        }
+        let recorded = left > plan.entries.len();
         if recorded {
             self.state = plan.state.clone();
             self.news
@@ -203,11 +272,18 @@ impl World {
         }
     }
 
+    /// Time goes on, and with it the traffic; backwards only the clock does.
     pub(crate) fn pass(&mut self, seconds: i64) {
-        self.now = self
-            .now
-            .saturating_add(SignedDuration::from_secs(seconds))
-            .expect("a time");
+        let mut left = seconds;
+        while left != 0 {
+            let step = left.min(SCRAPE);
+            let by = SignedDuration::from_secs(step);
+            self.now = self.now.saturating_add(by).expect("a time");
+            if step > 0 {
+                self.serve(step);
+            }
+            left -= step;
+        }
     }
 
     /// Turns and follows until nothing moves any more or `turns` are over; answers the last plan.
@@ -233,19 +309,4 @@ impl World {
             RouteSeen::Missing | RouteSeen::Unsupported(_) => Split::default(),
         }
     }
-}
-
-fn counts(requests: u64, behaviour: Behaviour) -> Counts {
-    let failures = if behaviour.failing { requests / 20 } else { 0 };
-    let successes = requests - failures;
-    Counts {
-        requests,
-        failures,
-        successes,
-        latency_seconds_sum: successes as f64 * behaviour.mean_ms / 1000.0,
-    }
-}
-
-fn counts_of_stable(requests: u64) -> Counts {
-    counts(requests, HEALTHY)
 }

@@ -105,6 +105,9 @@ pub(crate) fn install(settings: &Settings, progress: &Progress, cluster: &Cluste
         r#"steps=[{"weight":20,"soak":"40s"}]"#.into(),
         r#"progressDeadline="60s""#.into(),
         r#"analysis.interval="5s""#.into(),
+        r#"analysis.warmUp="0s""#.into(),
+        r#"analysis.minSoak="30s""#.into(),
+        r#"analysis.minCoverage="50%""#.into(),
     ];
     kubectl.apply(&template("inference", NAMESPACE, &release)?)?;
     step.done();

@@ -1,0 +1,337 @@
+//! Samples to blocks: what both arms served between two looks, or why that is not known.
+//!
+//! A block is a function of the samples alone, so that a restart, a repeated answer and overlapping windows change
+//! nothing. An increment belongs to the block of its later sample. What lies across a gap enters the totals, late, and
+//! is never evidence.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::target::{Scraped, Target};
+use super::{Counter, Series};
+use crate::judge::{Arm, Block, Histogram, Late, Layout, Trials};
+
+/// Assumed time between scrapes where the samples do not tell it.
+const USUAL_INTERVAL: SignedDuration = SignedDuration::from_secs(15);
+/// How much later than scraped a sample may become visible.
+const VISIBLE_AFTER: SignedDuration = SignedDuration::from_secs(10);
+
+/// Where to cut the samples.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut<'a> {
+    /// Bucket edges of both arms.
+    pub layout: &'a Layout,
+    /// Length of a block.
+    pub length: SignedDuration,
+    /// Start of the next block.
+    pub from: Timestamp,
+    /// Samples up to here are counted already; earlier than `from` when the last blocks were gaps.
+    pub mark: Timestamp,
+    /// Two scrapes of a target further apart leave time unobserved.
+    pub max_gap: SignedDuration,
+}
+
+/// A block of which everything is known that ever will be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Closed {
+    /// When it began.
+    pub start: Timestamp,
+    /// When it ended.
+    pub end: Timestamp,
+    /// What it holds.
+    pub block: Block,
+    /// What became known in it of the time before.
+    pub late: Late,
+    /// Samples up to here are counted now.
+    pub mark: Timestamp,
+    /// Why it is a gap, in words.
+    pub missing: Option<String>,
+}
+
+/// What happened between two scrapes of a target.
+struct Growth {
+    since: Timestamp,
+    at: Timestamp,
+    arm: Arm,
+}
+
+/// One scrape target over the window of a query.
+struct Seen {
+    first: Timestamp,
+    newest: Timestamp,
+    /// Times of usable scrapes.
+    usable: BTreeSet<Timestamp>,
+    growths: Vec<Growth>,
+}
+
+/// The arm's targets by pod.
+type Targets<'a> = BTreeMap<&'a str, Seen>;
+
+/// The bucket edges that both arms export; none before anybody was served.
+pub fn common_layout(canary: &[Series], stable: &[Series]) -> Option<Layout> {
+    let edges = |arm: &[Series]| -> BTreeSet<_> {
+        arm.iter()
+            .filter_map(|series| match series.counter {
+                Counter::Bucket(edge) if edge.seconds().is_finite() => Some(edge),
+                Counter::Bucket(_)
+                | Counter::Requests
+                | Counter::LatencySum
+                | Counter::Start
+                | Counter::Scrape => None,
+            })
+            .collect()
+    };
+    let (canary, stable) = (edges(canary), edges(stable));
+    // An arm that has served nothing yet exports no edges: those of the other are as good.
+    let common: Vec<f64> = match (canary.is_empty(), stable.is_empty()) {
+        (_, true) => canary.into_iter().map(super::Edge::seconds).collect(),
+        (true, false) => stable.into_iter().map(super::Edge::seconds).collect(),
+        (false, false) => canary.intersection(&stable).map(|edge| edge.seconds()).collect(),
+    };
+    Layout::new(common).ok()
+}
+
+/// The blocks that are complete at `now`, oldest first.
+///
+/// A block is complete when every target that was there has been scraped past its end, or two scrapes and ten
+/// seconds later at the latest. Guarantees: each observation is in one block, or late, exactly once, as long as each
+/// call goes on from the `end` and the `mark` of the last block of the call before; a block in which a target of either
+/// arm was not scraped is a gap; pods that come and go make no gap.
+pub fn closed(canary: &[Series], stable: &[Series], cut: &Cut<'_>, now: Timestamp) -> Vec<Closed> {
+    let arms = [canary, stable].map(|arm| targets(arm, cut.layout));
+    let grace = grace(&arms);
+    let mut blocks = Vec::new();
+    let (mut start, mut mark) = (cut.from, cut.mark);
+    while let Some(end) = start.checked_add(cut.length).ok().filter(|end| *end <= now) {
+        let overdue = now.duration_since(end) >= grace;
+        if !overdue && !arms.iter().all(|arm| is_past(arm, end, cut.max_gap)) {
+            break;
+        }
+        let [canary, stable] = &arms;
+        let missing = absent(canary, start, end)
+            .map(|why| format!("the canary: {why}"))
+            .or_else(|| absent(stable, start, end).map(|why| format!("stable: {why}")));
+        let (block, late) = if missing.is_some() {
+            (Block::Gap, Late::default())
+        } else {
+            let ([canary, late_canary], [stable, late_stable]) = (
+                served(canary, cut, (mark, start, end)),
+                served(stable, cut, (mark, start, end)),
+            );
+            mark = end;
+            let something = |arm: Arm| Some(arm).filter(|arm| arm.requests.all > 0);
+            (
+                Block::Seen { canary, stable },
+                Late {
+                    canary: something(late_canary),
+                    stable: something(late_stable),
+                },
+            )
+        };
+        blocks.push(Closed {
+            start,
+            end,
+            block,
+            late,
+            mark,
+            missing,
+        });
+        start = end;
+    }
+    blocks
+}
+
+/// What an arm served in the blocks before `cut.from`, oldest first: what is known of stable before a trial.
+pub fn earlier(arm: &[Series], cut: &Cut<'_>, blocks: i32) -> Vec<Arm> {
+    let targets = targets(arm, cut.layout);
+    let bound = |number: i32| {
+        cut.from
+            .saturating_sub(cut.length.saturating_mul(number))
+            .unwrap_or(Timestamp::MIN)
+    };
+    (1..=blocks)
+        .rev()
+        .map(|number| (bound(number), bound(number - 1)))
+        .filter(|(start, end)| absent(&targets, *start, *end).is_none())
+        .map(|(start, end)| {
+            let [arm, _] = served(&targets, cut, (start, start, end));
+            arm
+        })
+        .filter(|arm| arm.requests.all > 0)
+        .collect()
+}
+
+/// Two scrapes and the time until a sample is visible.
+fn grace(arms: &[Targets<'_>; 2]) -> SignedDuration {
+    let interval = arms
+        .iter()
+        .flat_map(BTreeMap::values)
+        .filter_map(|target| {
+            let later = target.usable.iter().skip(1);
+            let pairs = target.usable.iter().zip(later);
+            pairs.map(|(one, next)| next.duration_since(*one)).min()
+        })
+        .max();
+    interval
+        .unwrap_or(USUAL_INTERVAL)
+        .saturating_mul(2)
+        .saturating_add(VISIBLE_AFTER)
+}
+
+/// Whether every target that was there around `end` has been scraped past it.
+fn is_past(arm: &Targets<'_>, end: Timestamp, max_gap: SignedDuration) -> bool {
+    let mut around = arm
+        .values()
+        .filter(|target| end.duration_since(target.newest) <= max_gap)
+        .peekable();
+    around.peek().is_some() && around.all(|target| target.newest >= end)
+}
+
+/// Why an arm is not known in a block; none when it is.
+fn absent(arm: &Targets<'_>, start: Timestamp, end: Timestamp) -> Option<String> {
+    let scraped = |target: &Seen| target.usable.range(start..=end).any(|at| *at > start);
+    // A pod that came or went within the block makes no gap; one that was there all the time does.
+    let expected = |target: &Seen| target.first <= start && target.newest >= end;
+    if let Some((pod, _)) = arm
+        .iter()
+        .find(|(_, target)| expected(target) && !scraped(target))
+    {
+        return Some(format!("pod {pod} could not be scraped"));
+    }
+    if arm.values().any(scraped) {
+        None
+    } else {
+        Some("no pod was scraped".into())
+    }
+}
+
+/// What an arm served: in the block, and late. Samples up to the mark are counted already.
+fn served(
+    arm: &Targets<'_>,
+    cut: &Cut<'_>,
+    (mark, start, end): (Timestamp, Timestamp, Timestamp),
+) -> [Arm; 2] {
+    let empty = || Arm {
+        requests: Trials::default(),
+        latencies: cut.layout.empty(),
+        quality: None,
+    };
+    let [mut block, mut late] = [empty(), empty()];
+    let growths = arm.values().flat_map(|target| &target.growths);
+    for growth in growths.filter(|growth| growth.at > mark && growth.at <= end) {
+        let is_gap = growth.at.duration_since(growth.since) > cut.max_gap;
+        let into = if is_gap || growth.at <= start {
+            &mut late
+        } else {
+            &mut block
+        };
+        into.requests = into.requests.plus(growth.arm.requests);
+        into.latencies = into.latencies.plus(&growth.arm.latencies);
+    }
+    [block, late]
+}
+
+/// Key of a series within its target.
+type Key<'a> = (&'a str, u16, Counter);
+
+fn targets<'a>(series: &'a [Series], layout: &Layout) -> Targets<'a> {
+    let mut pods: BTreeMap<&str, BTreeMap<Timestamp, BTreeMap<Key<'a>, f64>>> = BTreeMap::new();
+    for one in series {
+        let scrapes = pods.entry(&one.pod).or_default();
+        for (time, value) in &one.samples {
+            let key = (one.labels.as_str(), one.status, one.counter);
+            scrapes.entry(*time).or_default().insert(key, *value);
+        }
+    }
+    pods.into_iter()
+        .filter_map(|(pod, scrapes)| Some((pod, target(scrapes, layout)?)))
+        .collect()
+}
+
+/// Differences the scrapes of one target, oldest first.
+fn target(scrapes: BTreeMap<Timestamp, BTreeMap<Key<'_>, f64>>, layout: &Layout) -> Option<Seen> {
+    let (first, newest) = (*scrapes.keys().next()?, *scrapes.keys().next_back()?);
+    let mut seen = Seen {
+        first,
+        newest,
+        usable: BTreeSet::new(),
+        growths: Vec::new(),
+    };
+    // Gaps are told by the block, which knows where it is cut.
+    let mut target = Target::new(SignedDuration::MAX);
+    for (at, values) in scrapes {
+        let of = |counter| {
+            values
+                .iter()
+                .find(|(key, _)| key.2 == counter)
+                .map(|(_, value)| *value)
+        };
+        if of(Counter::Scrape).is_some_and(|up| up < 1.0) {
+            continue;
+        }
+        let start = of(Counter::Start);
+        let counters: BTreeMap<_, _> = values
+            .into_iter()
+            .filter(|(key, _)| !matches!(key.2, Counter::Start | Counter::Scrape))
+            .collect();
+        let mut grown = None;
+        let scraped = target.scrape_if(
+            at,
+            start,
+            counters,
+            |key| key.2 != Counter::LatencySum,
+            |increments| {
+                grown = arm(increments, layout);
+                grown.is_some()
+            },
+        );
+        match scraped {
+            Scraped::Seen | Scraped::Bad => {}
+            Scraped::Baseline => {
+                seen.usable.insert(at);
+            }
+            Scraped::Grown { since, .. } => {
+                seen.usable.insert(at);
+                seen.growths.extend(grown.map(|arm| Growth { since, at, arm }));
+            }
+        }
+    }
+    Some(seen)
+}
+
+/// One scrape's increments as an arm; none when the scrape caught the histogram between two writes.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "whole and not negative: checked by the target"
+)]
+fn arm(increments: &BTreeMap<Key<'_>, f64>, layout: &Layout) -> Option<Arm> {
+    let sum = |wanted: &dyn Fn(u16, Counter) -> bool| -> f64 {
+        increments
+            .iter()
+            .filter(|((_, status, counter), _)| wanted(*status, *counter))
+            .map(|(_, grown)| *grown)
+            .sum()
+    };
+    let requests = |class: u16| {
+        sum(&|status, counter| counter == Counter::Requests && (class == 0 || status / 100 == class)) as u64
+    };
+    let below = |edge: f64| {
+        let is_edge = |counter: Counter| matches!(counter, Counter::Bucket(own) if own.seconds() == edge);
+        sum(&|status, counter| status / 100 == 2 && is_edge(counter)) as u64
+    };
+    let edges = layout.edges().iter().copied();
+    let cumulative: Vec<u64> = edges.chain([f64::INFINITY]).map(below).collect();
+    let seconds = sum(&|status, counter| status / 100 == 2 && counter == Counter::LatencySum);
+    let latencies: Histogram = layout.from_cumulative(&cumulative, requests(2), seconds).ok()?;
+    layout.is_consistent(&latencies).then(|| Arm {
+        requests: Trials::new(requests(5), requests(0)),
+        latencies,
+        quality: None,
+    })
+}
+
+#[cfg(test)]
+#[path = "blocks_tests.rs"]
+mod tests;

@@ -1,0 +1,460 @@
+//! Soaking: from samples to blocks, from blocks to a verdict, from the verdict to a move.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::stages::{Look, Move};
+use super::{Because, Canary, MetricsSeen, Outcome, Reason, Soak, wish};
+use crate::counters::{self, Closed, Cut, Series};
+use crate::judge::{
+    self, AbortReason, Block, Checkpoint, Condition, Consequence, Health, InconclusiveReason, Kind, Late,
+    PromoteReason, Question, Run, Settings, Verdict,
+};
+use crate::policy::Policy;
+use crate::record::{Began, Entry, Looked};
+
+/// Blocks of stable from before a trial that shape its bets.
+const EARLIER_BLOCKS: i32 = 60;
+/// Longest time before a trial that is asked for.
+const EARLIER: SignedDuration = SignedDuration::from_hours(1);
+/// Two scrapes further apart leave time unobserved, at least.
+const MAX_GAP: SignedDuration = SignedDuration::from_mins(1);
+
+/// A run under way, as it is written down: with it another operator goes on to the same bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Judgement {
+    /// When its first block began.
+    pub began: Timestamp,
+    /// What it is judged by, frozen.
+    pub settings: Settings,
+    /// What it has seen.
+    pub checkpoint: Checkpoint,
+}
+
+impl Judgement {
+    /// The run; none when an operator of another kind wrote it down.
+    pub fn run(&self) -> Option<Run> {
+        Run::resume(self.settings.clone(), self.checkpoint.clone()).ok()
+    }
+}
+
+/// The time before `from` whose samples of stable shape the bets of a new run.
+pub fn time_before(interval: SignedDuration) -> SignedDuration {
+    interval.saturating_mul(EARLIER_BLOCKS).min(EARLIER)
+}
+
+/// What the blocks of one look led to.
+struct Judged {
+    soak: Soak,
+    run: Option<Run>,
+    began: Timestamp,
+    entries: Vec<Entry>,
+    /// Why nothing new is known.
+    blind: Option<Because>,
+}
+
+impl Look<'_> {
+    /// Judges what is new, then moves: an abort whatever else is the matter, anything else only with the canary ready
+    /// and the weights carried.
+    pub(super) fn soaking(&self, canary: &Canary) -> Move {
+        let Some(soak) = canary.soak else {
+            return self.back_to_shifting(canary);
+        };
+        let judged = self.judged(canary, soak);
+        let canary = &Canary {
+            soak: Some(judged.soak),
+            run: judged.run.as_ref().map(|run| Judgement {
+                began: judged.began,
+                settings: run.settings().clone(),
+                checkpoint: run.checkpoint(),
+            }),
+            ..canary.clone()
+        };
+        let moved = self.follow(canary, &judged);
+        Move {
+            entries: judged.entries,
+            ..moved
+        }
+    }
+
+    fn follow(&self, canary: &Canary, judged: &Judged) -> Move {
+        let looked = judged.run.as_ref().and_then(|run| Some((run, run.latest()?)));
+        if let Some((run, look)) = looked
+            && look.verdict.consequence() == Consequence::RollBack
+        {
+            return self.roll_back(canary, outcome(look, look.verdict, run.settings()));
+        }
+        if let Some(why) = self.pending_route() {
+            // Weights that another operator had asked for before it died are those of the move it did not record.
+            let half_done = looked.map(|(run, look)| self.heed(canary, run, look, judged.blind.clone()));
+            return half_done
+                .filter(|moved| self.seen.route.asks(&wish::split(self.policy, &moved.state)))
+                .unwrap_or_else(|| self.or_unready(canary, Because::RoutePending(why)));
+        }
+        if self.unready(canary).is_some() {
+            return self.or_unready(canary, Because::NoTraffic);
+        }
+        let canary = &Canary {
+            unready_since: None,
+            ..canary.clone()
+        };
+        let blind = judged.blind.clone();
+        match looked {
+            None => {
+                let because = blind.unwrap_or_else(|| observing(&judged.soak, String::new()));
+                Move::stay(self.with(canary.clone()), because)
+            }
+            Some((run, look)) => self.heed(canary, run, look, blind),
+        }
+    }
+
+    /// Does what the latest look says about a canary that is ready and has its weight.
+    fn heed(&self, canary: &Canary, run: &Run, look: &judge::Look, blind: Option<Because>) -> Move {
+        let stay = |because| Move::stay(self.with(canary.clone()), because);
+        match look.verdict {
+            Verdict::Promote(_) | Verdict::Inconclusive(_, Consequence::Promote) => {
+                return self.passed(canary, outcome(look, look.verdict, run.settings()));
+            }
+            Verdict::Inconclusive(reason, _) => return stay(Because::Inconclusive(inconclusive(reason))),
+            Verdict::Collecting | Verdict::Hold(_) | Verdict::Abort(_) => {}
+        }
+        if let Some(blind) = blind {
+            return stay(blind);
+        }
+        let Some(soak) = canary.soak.filter(|soak| soak.observed >= soak.required) else {
+            return stay(waiting(look, look.verdict, canary.soak, run.settings()));
+        };
+        let seen = look.totals.canary.requests.all;
+        let missing = run.settings().min_requests.saturating_sub(seen);
+        if missing > 0 {
+            return stay(Because::TooFewRequests { missing });
+        }
+        if self.is_last_step(canary) {
+            return stay(waiting(look, look.verdict, Some(soak), run.settings()));
+        }
+        let verdict = run.end_of_step();
+        match verdict {
+            Verdict::Promote(_) => self.passed(canary, outcome(look, verdict, run.settings())),
+            _ if verdict.consequence() == Consequence::RollBack => {
+                self.roll_back(canary, outcome(look, verdict, run.settings()))
+            }
+            Verdict::Inconclusive(reason, _) => stay(Because::Inconclusive(inconclusive(reason))),
+            Verdict::Collecting | Verdict::Hold(_) | Verdict::Abort(_) => {
+                stay(waiting(look, verdict, Some(soak), run.settings()))
+            }
+        }
+    }
+
+    /// Takes every block that is complete.
+    fn judged(&self, canary: &Canary, soak: Soak) -> Judged {
+        let run = canary.run.as_ref().filter(|run| self.is_judged_by(&run.settings));
+        let mut judged = Judged {
+            soak,
+            began: run.map_or(soak.block_from, |run| run.began),
+            run: run.and_then(Judgement::run),
+            entries: Vec::new(),
+            blind: None,
+        };
+        // After its last word a run takes nothing in: nothing new is written down while its consequence is awaited.
+        if judged
+            .run
+            .as_ref()
+            .and_then(Run::latest)
+            .is_some_and(|look| look.verdict.is_final())
+        {
+            return judged;
+        }
+        let (of_canary, of_stable): (&[Series], &[Series]) = match &self.seen.metrics {
+            MetricsSeen::NotAsked => return judged,
+            MetricsSeen::Unavailable(why) => {
+                self.unseen(canary, &mut judged);
+                judged.blind = Some(Because::MetricsUnavailable(why.clone()));
+                return judged;
+            }
+            MetricsSeen::Seen { canary, stable } => (canary, stable),
+        };
+        if judged.run.is_none() {
+            judged.run = self.begin_run(canary, of_canary, of_stable, &mut judged);
+        }
+        let Some(layout) = judged.run.as_ref().map(|run| run.settings().layout.clone()) else {
+            judged.blind = Some(Because::NoTraffic);
+            return judged;
+        };
+        let blocks = counters::closed(of_canary, of_stable, &self.cut(&layout, &judged.soak), self.now);
+        for block in blocks {
+            self.take(canary, &mut judged, block);
+            // What comes after the end of a step belongs to the next weight.
+            let is_done = judged.soak.observed >= judged.soak.required && !self.is_last_step(canary);
+            let passes = |run: &Run| matches!(run.end_of_step(), Verdict::Promote(_));
+            if is_done && judged.run.as_ref().is_some_and(passes) {
+                break;
+            }
+        }
+        judged
+    }
+
+    fn cut<'a>(&self, layout: &'a judge::Layout, soak: &Soak) -> Cut<'a> {
+        Cut {
+            layout,
+            length: self.policy.interval,
+            from: soak.block_from,
+            mark: soak.counted_until,
+            max_gap: self.policy.interval.max(MAX_GAP),
+        }
+    }
+
+    /// A change of what it is judged by is a new run, with new evidence.
+    fn is_judged_by(&self, frozen: &Settings) -> bool {
+        let now = Settings {
+            layout: frozen.layout.clone(),
+            ..self.policy.judge.clone()
+        };
+        *frozen == now
+    }
+
+    /// A new run, once the servers have shown the edges of their buckets.
+    fn begin_run(
+        &self,
+        canary: &Canary,
+        of_canary: &[Series],
+        of_stable: &[Series],
+        judged: &mut Judged,
+    ) -> Option<Run> {
+        let layout = counters::common_layout(of_canary, of_stable)?;
+        let settings = Settings {
+            layout,
+            ..self.policy.judge.clone()
+        };
+        let mut run = Run::new(settings.clone()).ok()?;
+        let cut = self.cut(&settings.layout, &judged.soak);
+        let earlier = counters::earlier(of_stable, &cut, EARLIER_BLOCKS);
+        for arm in &earlier {
+            run.expect(arm);
+        }
+        judged.began = judged.soak.block_from;
+        judged.entries.push(Entry::Began(Box::new(Began {
+            canary: canary.version.name.clone(),
+            revision: canary.version.revision.to_string(),
+            digest: canary.version.digest.clone(),
+            stable: self
+                .state
+                .stable
+                .as_ref()
+                .map(|stable| stable.name.clone())
+                .unwrap_or_default(),
+            at: judged.began,
+            settings,
+            earlier,
+        })));
+        Some(run)
+    }
+
+    fn take(&self, canary: &Canary, judged: &mut Judged, closed: Closed) {
+        let Some(run) = &mut judged.run else { return };
+        let warm = judged
+            .began
+            .saturating_add(self.policy.warm_up)
+            .unwrap_or(Timestamp::MAX);
+        let is_cold = closed.start < warm;
+        let (block, late) = match closed.block {
+            Block::Seen { stable, .. } if is_cold => {
+                let stable = Some(stable);
+                (Block::Warmup { stable }, Late::default())
+            }
+            known @ (Block::Seen { .. } | Block::Gap | Block::Warmup { .. }) => (known, closed.late),
+        };
+        let was_final = run.latest().is_some_and(|look| look.verdict.is_final());
+        let look = run.look(&block, &late, Health::Fine);
+        judged.soak.block_from = closed.end;
+        judged.soak.counted_until = closed.mark;
+        if was_final {
+            return;
+        }
+        if look.kind == Kind::Evaluated {
+            let observed = judged.soak.observed.saturating_add(self.policy.interval);
+            judged.soak.observed = observed.min(judged.soak.required);
+        }
+        judged.blind = match look.kind {
+            Kind::Gap => Some(Because::MetricsUnavailable(
+                closed.missing.clone().unwrap_or_default(),
+            )),
+            Kind::Idle => Some(Because::NoTraffic),
+            Kind::Warmup => Some(Because::WarmingUp),
+            Kind::Evaluated => None,
+        };
+        judged.entries.push(Entry::Looked(Box::new(Looked {
+            start: closed.start,
+            end: closed.end,
+            weight: super::State::step_weight(self.policy, canary).get(),
+            block,
+            late,
+            missing: closed.missing,
+            look,
+        })));
+    }
+
+    /// Blocks that nobody can be asked about any more: gaps. Younger ones may still be answered from what was stored.
+    fn unseen(&self, canary: &Canary, judged: &mut Judged) {
+        let too_old = self.policy.judge.stale_after;
+        while let Some(end) = judged
+            .soak
+            .block_from
+            .checked_add(self.policy.interval)
+            .ok()
+            .filter(|end| judged.run.is_some() && self.now.duration_since(*end) > too_old)
+        {
+            let closed = Closed {
+                start: judged.soak.block_from,
+                end,
+                block: Block::Gap,
+                late: Late::default(),
+                mark: judged.soak.counted_until,
+                missing: Some("Prometheus did not answer".into()),
+            };
+            self.take(canary, judged, closed);
+        }
+    }
+
+    fn is_last_step(&self, canary: &Canary) -> bool {
+        canary.step.saturating_add(1) >= self.policy.steps.len()
+    }
+}
+
+/// When the metrics are asked again: when the block under way ends, or soon where it waits for its last scrape.
+pub(super) fn look_again(policy: &Policy, soak: Option<Soak>, now: Timestamp) -> SignedDuration {
+    const SOON: SignedDuration = SignedDuration::from_secs(1);
+    let end = soak.and_then(|soak| soak.block_from.checked_add(policy.interval).ok());
+    end.map_or(policy.interval, |end| {
+        now.duration_until(end)
+            .saturating_add(SOON)
+            .clamp(SOON, policy.interval)
+    })
+}
+
+fn observing(soak: &Soak, open: String) -> Because {
+    Because::Observing {
+        observed: soak.observed,
+        required: soak.required,
+        open,
+    }
+}
+
+/// Why a run goes on.
+fn waiting(look: &judge::Look, verdict: Verdict, soak: Option<Soak>, settings: &Settings) -> Because {
+    match (verdict, soak) {
+        (Verdict::Hold(Condition::MetricsUnavailable | Condition::MetricsStale), _) => {
+            Because::MetricsUnavailable("the last blocks are missing".into())
+        }
+        (Verdict::Hold(Condition::NoCanaryTraffic), _) | (_, None) => Because::NoTraffic,
+        (Verdict::Hold(condition), _) => Because::Unsure(condition, look.coverage),
+        (_, Some(soak)) => observing(&soak, still_open(look, settings)),
+    }
+}
+
+/// What a promotion by evidence still waits for.
+fn still_open(look: &judge::Look, settings: &Settings) -> String {
+    if settings.method == judge::Method::WholeSoak {
+        return String::new();
+    }
+    let needed = -settings.alpha_promote.ln();
+    let open: Vec<String> = look
+        .promote
+        .iter()
+        .filter(|part| part.best < needed)
+        .map(|part| part.question.to_string())
+        .collect();
+    if !open.is_empty() {
+        return format!("not shown yet: {}", open.join(", "));
+    }
+    if look.soak < settings.min_soak {
+        let least = super::whole_seconds(settings.min_soak);
+        return format!("nothing speaks against it, {least} are the least");
+    }
+    String::new()
+}
+
+fn inconclusive(reason: InconclusiveReason) -> String {
+    match reason {
+        InconclusiveReason::InsufficientData => {
+            "the deadline came before enough traffic and data: abort it, or change spec to try again".into()
+        }
+        InconclusiveReason::MetricsUnavailable => "the metrics stayed away".into(),
+        InconclusiveReason::MarginNotShown => {
+            "at the end of the soak the canary looks worse than its margins allow, without proof: a person decides"
+                .into()
+        }
+    }
+}
+
+/// What both arms did, in the units of the people who read it. The numbers shown are the numbers tested.
+pub fn describe(look: &judge::Look) -> String {
+    let share = |arm: &judge::ArmTotals| {
+        let share = arm.requests.share().unwrap_or(0.0) * 100.0;
+        format!("{share:.2} % ({}/{})", arm.requests.bad, arm.requests.all)
+    };
+    let (canary, stable) = (&look.totals.canary, &look.totals.stable);
+    format!(
+        "errors {} against {} of stable, mean latency {} against {}",
+        share(canary),
+        share(stable),
+        mean_of(canary),
+        mean_of(stable)
+    )
+}
+
+fn mean_of(arm: &judge::ArmTotals) -> String {
+    let mean = arm.mean_seconds();
+    mean.map_or_else(|| "none".to_owned(), |mean| format!("{:.1} ms", mean * 1000.0))
+}
+
+/// How the trial ends.
+fn outcome(look: &judge::Look, verdict: Verdict, settings: &Settings) -> Outcome {
+    let limit_ms = settings.latency.limit_seconds * 1000.0;
+    let (seen, mean) = (describe(look), mean_of(&look.totals.canary));
+    let soak = super::whole_seconds(look.soak);
+    let message = match verdict {
+        Verdict::Abort(AbortReason::Evidence(question)) => format!(
+            "{question}: {seen}; evidence {:.3e} (needs {:.0}) after {soak}",
+            look.log_e_abort.exp(),
+            1.0 / settings.alpha_abort
+        ),
+        Verdict::Abort(AbortReason::AllRequestsFail) => format!("every request fails: {seen}"),
+        Verdict::Abort(AbortReason::ClassicLimit) => {
+            format!("mean latency {mean} over {soak} is not below {limit_ms} ms; {seen}")
+        }
+        Verdict::Abort(AbortReason::ClassicErrors) => format!(
+            "errors are not within {} percentage points of stable's: {seen}",
+            settings.errors.margin * 100.0
+        ),
+        Verdict::Promote(PromoteReason::Evidence) => {
+            format!("shown to be not worse within its margins after {soak}: {seen}")
+        }
+        Verdict::Promote(PromoteReason::ClassicPass) => {
+            format!("mean latency {mean} over {soak} is below {limit_ms} ms; {seen}")
+        }
+        Verdict::Inconclusive(reason, _) => format!("{}; {seen}", inconclusive(reason)),
+        Verdict::Abort(AbortReason::CanaryNotReady) | Verdict::Collecting | Verdict::Hold(_) => seen,
+    };
+    Outcome::new(reason(verdict), message)
+}
+
+fn reason(verdict: Verdict) -> Reason {
+    match verdict {
+        Verdict::Abort(
+            AbortReason::Evidence(Question::Errors)
+            | AbortReason::AllRequestsFail
+            | AbortReason::ClassicErrors,
+        ) => Reason::TooManyErrors,
+        Verdict::Abort(
+            AbortReason::Evidence(Question::Latency | Question::Mean | Question::Distribution)
+            | AbortReason::ClassicLimit,
+        ) => Reason::TooSlow,
+        Verdict::Abort(AbortReason::Evidence(Question::Quality)) => Reason::WorseQuality,
+        Verdict::Abort(AbortReason::CanaryNotReady) => Reason::NotReady,
+        Verdict::Inconclusive(_, Consequence::RollBack) => Reason::Inconclusive,
+        Verdict::Promote(_) | Verdict::Inconclusive(..) | Verdict::Collecting | Verdict::Hold(_) => {
+            Reason::Promoted
+        }
+    }
+}
