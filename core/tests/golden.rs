@@ -8,6 +8,10 @@
     clippy::panic,
     reason = "helpers of tests"
 )]
+#![expect(
+    clippy::many_single_char_names,
+    reason = "formulas keep the names of their sources"
+)]
 
 #[path = "golden/cases.rs"]
 mod cases;

@@ -161,13 +161,6 @@ fn action(verdict: Verdict) -> &'static str {
     }
 }
 
-fn reason(verdict: Verdict) -> String {
-    match verdict {
-        Verdict::Collecting => "Collecting".into(),
-        other => other.to_string(),
-    }
-}
-
 fn logs(supports: &[Support]) -> Vec<f64> {
     supports.iter().map(|support| support.log_e).collect()
 }
@@ -199,7 +192,7 @@ fn check(case: &Value, want: &Value, look: &Look) {
     );
     assert_eq!(
         want["reason"],
-        reason(look.verdict),
+        look.verdict.to_string(),
         "{} of {}",
         at("reason"),
         case["name"]
@@ -271,7 +264,7 @@ fn the_whole_rule() {
         let last = looks.last().unwrap();
         let got = serde_json::json!([
             word(last.verdict),
-            reason(last.verdict),
+            last.verdict.to_string(),
             action(last.verdict),
             last.block
         ]);
