@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use console::style;
 use serin_core::judge::{Look, Settings, Support, Verdict};
-use serin_core::plan::describe;
+use serin_core::period::Period;
+use serin_core::plan::{describe, evidence};
 use serin_core::record::{Looked, Record};
 
 use crate::chart::{Chart, Curve};
@@ -45,17 +46,26 @@ pub(crate) fn explain(record: &Record) -> String {
 
 /// The evidence against the canary over the soak.
 pub(crate) fn chart(record: &Record) -> Chart {
-    let minutes = |looked: &Looked| looked.end.duration_since(record.began.at).as_secs_f64() / 60.0;
-    let points: Vec<(f64, f64)> = record
-        .looked
-        .iter()
-        .map(|looked| (minutes(looked), looked.look.log_e_abort / std::f64::consts::LN_10))
-        .collect();
+    let seconds = |looked: &Looked| looked.end.duration_since(record.began.at).as_secs_f64();
+    let last = record.looked.last().map_or(1.0, seconds);
+    // Short soaks are those of demonstrations.
+    let (unit, across) = if last < 300.0 {
+        (1.0, "seconds")
+    } else {
+        (60.0, "minutes")
+    };
+    let looks = record.looked.iter().map(|looked| {
+        (
+            seconds(looked) / unit,
+            looked.look.log_e_abort / std::f64::consts::LN_10,
+        )
+    });
+    let points: Vec<(f64, f64)> = std::iter::once((0.0, 0.0)).chain(looks).collect();
     let settings = &record.began.settings;
     Chart {
         title: format!("Evidence that {} is worse", record.began.canary),
-        across: "minutes".into(),
-        until: points.last().map_or(1.0, |(minutes, _)| *minutes),
+        across: across.into(),
+        until: last / unit,
         threshold: (
             -settings.alpha_abort.log10(),
             format!(
@@ -93,8 +103,8 @@ fn painted(look: &Look, settings: &Settings) -> String {
     .to_string()
 }
 
-fn whole(duration: jiff::SignedDuration) -> jiff::SignedDuration {
-    jiff::SignedDuration::from_secs(duration.as_secs())
+fn whole(duration: jiff::SignedDuration) -> Period {
+    Period::clamped(jiff::SignedDuration::from_secs(duration.as_secs()))
 }
 
 fn data(record: &Record, look: &Look) -> String {
@@ -145,15 +155,6 @@ fn question(worse: &Support, not_worse: &Support, settings: &Settings) -> String
         evidence(not_worse.best),
         1.0 / settings.alpha_promote
     )
-}
-
-fn evidence(log_e: f64) -> String {
-    let evidence = log_e.exp();
-    match evidence {
-        _ if evidence >= 1e6 => format!("10^{:.0}", log_e / std::f64::consts::LN_10),
-        _ if evidence >= 100.0 => format!("{evidence:.0}"),
-        _ => format!("{evidence:.2}"),
-    }
 }
 
 fn how_sure(verdict: Verdict, settings: &Settings) -> String {

@@ -342,6 +342,9 @@ pub struct Latency {
     /// where absent. Let a fast service set it: no traffic can show that 1.0 ms is less than a tenth above 0.9 ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub negligible_below: Option<Period>,
+    /// Judges slow requests besides the mean, where given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<Tail>,
     /// Time after which a request is given up, by the gateway or the server; longer than `meanBelow`. The shorter it
     /// is, the sooner a promotion: what could still hide in the tail is bounded by it.
     #[serde(default = "half_a_minute")]
@@ -354,9 +357,23 @@ impl Default for Latency {
             mean_below: half_a_second(),
             not_worse_than_stable: ten_percent(),
             negligible_below: None,
+            tail: None,
             time_limit: half_a_minute(),
         }
     }
+}
+
+/// How slow requests are judged: a mean hides a few very slow ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tail {
+    /// Requests slower than this, or failed, count as slow. An edge of the server's histogram, for example `500ms`.
+    pub slower_than: Period,
+    /// Percentage points by which the canary's share of slow requests must stay below stable's plus this, for
+    /// example `5%`. It is withdrawn when at any edge its share is shown to be 2 points above stable's.
+    #[serde(default = "five_percent")]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = schema::percentage()))]
+    pub not_worse_than_stable: String,
 }
 
 /// What the errors must show.
@@ -425,6 +442,9 @@ fn root_path() -> String {
 }
 fn one_percent() -> String {
     "1%".into()
+}
+fn five_percent() -> String {
+    "5%".into()
 }
 fn ten_percent() -> String {
     "10%".into()

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::because::Because;
 pub(crate) use self::because::whole_seconds;
-pub use self::judging::{Judgement, describe, time_before};
+pub use self::judging::{Judgement, describe, evidence, time_before};
 pub use self::outcome::{News, Outcome, Reason};
 use crate::counters::Series;
 use crate::policy::{Percent, Policy};

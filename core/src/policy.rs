@@ -320,6 +320,27 @@ fn share(field: &'static str, text: &str) -> Result<f64, SpecError> {
         })
 }
 
+/// How slow requests are judged, at edges that many histograms have; those that the servers lack are left out.
+fn distribution(tail: &crate::crd::Tail) -> Result<judge::Distribution, SpecError> {
+    const FIELD: &str = "spec.analysis.latency.tail.notWorseThanStable";
+    let margin = share(FIELD, &tail.not_worse_than_stable)?;
+    if margin <= 0.0 {
+        return Err(SpecError::Percentage {
+            field: FIELD,
+            value: tail.not_worse_than_stable.clone(),
+            above: " above 0",
+        });
+    }
+    let objective_seconds =
+        positive("spec.analysis.latency.tail.slowerThan", tail.slower_than.get())?.as_secs_f64();
+    Ok(judge::Distribution {
+        edges: vec![0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5],
+        tolerance: 0.02,
+        objective_seconds,
+        margin,
+    })
+}
+
 /// What the canary is judged by. The soak is that of all steps, in whole blocks; only the last step can end early.
 fn settings(spec: &ModelReleaseSpec, steps: &[Step]) -> Result<Settings, SpecError> {
     let analysis = &spec.analysis;
@@ -375,6 +396,7 @@ fn settings(spec: &ModelReleaseSpec, steps: &[Step]) -> Result<Settings, SpecErr
             negligible_seconds: latency.negligible_below.map(|mean| mean.get().as_secs_f64()),
             ..usual.latency.clone()
         },
+        distribution: latency.tail.as_ref().map(distribution).transpose()?,
         soak,
         min_soak: analysis.min_soak.get().max(before_last),
         deadline: match analysis.deadline {
@@ -393,7 +415,12 @@ fn settings(spec: &ModelReleaseSpec, steps: &[Step]) -> Result<Settings, SpecErr
         },
         ..usual
     };
-    Run::new(settings.clone()).map_err(|error| SpecError::Judgement(error.to_string()))?;
+    // The edges of its histogram are not known yet.
+    let checked = Settings {
+        distribution: None,
+        ..settings.clone()
+    };
+    Run::new(checked).map_err(|error| SpecError::Judgement(error.to_string()))?;
     Ok(settings)
 }
 

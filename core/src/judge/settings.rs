@@ -240,6 +240,26 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// These settings for servers whose histograms have these edges; edges that are asked about and not there are
+    /// left out, but for that of the objective.
+    #[must_use]
+    pub fn on(&self, layout: Layout) -> Self {
+        let distribution = self.distribution.as_ref().map(|judged| Distribution {
+            edges: judged
+                .edges
+                .iter()
+                .copied()
+                .filter(|edge| layout.bucket_above(*edge).is_some())
+                .collect(),
+            ..judged.clone()
+        });
+        Self {
+            layout,
+            distribution,
+            ..self.clone()
+        }
+    }
+
     /// Checks what no type can: ranges, and that every edge asked about is one of the histogram's.
     pub(super) fn check(&self) -> Result<(), SettingsError> {
         let positive = "it must be a positive number";

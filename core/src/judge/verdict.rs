@@ -52,6 +52,19 @@ pub enum Condition {
     BaselineUnhealthy,
 }
 
+impl Question {
+    /// What it asks about, in words.
+    pub fn subject(self) -> &'static str {
+        match self {
+            Self::Distribution => "slow requests",
+            Self::Errors => "errors",
+            Self::Latency => "a mean latency above stable's",
+            Self::Mean => "a mean latency above the limit",
+            Self::Quality => "worse answers",
+        }
+    }
+}
+
 impl Condition {
     /// The name in conditions and metrics.
     pub fn as_str(self) -> &'static str {

@@ -178,7 +178,7 @@ impl Look<'_> {
             judged.run = self.begin_run(canary, of_canary, of_stable, &mut judged);
         }
         let Some(layout) = judged.run.as_ref().map(|run| run.settings().layout.clone()) else {
-            judged.blind = Some(Because::NoTraffic);
+            judged.blind = judged.blind.or(Some(Because::NoTraffic));
             return judged;
         };
         let blocks = counters::closed(of_canary, of_stable, &self.cut(&layout, &judged.soak), self.now);
@@ -206,11 +206,7 @@ impl Look<'_> {
 
     /// A change of what it is judged by is a new run, with new evidence.
     fn is_judged_by(&self, frozen: &Settings) -> bool {
-        let now = Settings {
-            layout: frozen.layout.clone(),
-            ..self.policy.judge.clone()
-        };
-        *frozen == now
+        *frozen == self.policy.judge.on(frozen.layout.clone())
     }
 
     /// A new run, once the servers have shown the edges of their buckets.
@@ -222,11 +218,14 @@ impl Look<'_> {
         judged: &mut Judged,
     ) -> Option<Run> {
         let layout = counters::common_layout(of_canary, of_stable)?;
-        let settings = Settings {
-            layout,
-            ..self.policy.judge.clone()
+        let settings = self.policy.judge.on(layout);
+        let mut run = match Run::new(settings.clone()) {
+            Ok(run) => run,
+            Err(wrong) => {
+                judged.blind = Some(Because::MetricsUnavailable(wrong.to_string()));
+                return None;
+            }
         };
-        let mut run = Run::new(settings.clone()).ok()?;
         let cut = self.cut(&settings.layout, &judged.soak);
         let earlier = counters::earlier(of_stable, &cut, EARLIER_BLOCKS);
         for arm in &earlier {
@@ -362,7 +361,10 @@ fn still_open(look: &judge::Look, settings: &Settings) -> String {
         .promote
         .iter()
         .filter(|part| part.best < needed)
-        .map(|part| part.question.to_string())
+        .map(|part| match time_left(part, needed, look, settings) {
+            Some(left) => format!("{} (about {left} more at this traffic)", part.question),
+            None => part.question.to_string(),
+        })
         .collect();
     if !open.is_empty() {
         return format!("not shown yet: {}", open.join(", "));
@@ -372,6 +374,22 @@ fn still_open(look: &judge::Look, settings: &Settings) -> String {
         return format!("nothing speaks against it, {least} are the least");
     }
     String::new()
+}
+
+/// How long the evidence on a question still needs if it goes on growing as it did; none where it does not grow.
+fn time_left(
+    part: &judge::Support,
+    needed: f64,
+    look: &judge::Look,
+    settings: &Settings,
+) -> Option<crate::period::Period> {
+    const BLOCKS_TO_TELL: u64 = 5;
+    let evaluated = look.blocks.evaluated;
+    let growth = part.log_e / evaluated.max(1) as f64;
+    let left = (needed - part.log_e) / growth * settings.block.as_secs_f64();
+    let known = evaluated >= BLOCKS_TO_TELL && growth > 0.0 && left < 30.0 * 86_400.0;
+    let left = known.then(|| SignedDuration::try_from_secs_f64(left.max(1.0)).ok())??;
+    Some(super::whole_seconds(left))
 }
 
 fn inconclusive(reason: InconclusiveReason) -> String {
@@ -408,6 +426,16 @@ fn mean_of(arm: &judge::ArmTotals) -> String {
     mean.map_or_else(|| "none".to_owned(), |mean| format!("{:.1} ms", mean * 1000.0))
 }
 
+/// Evidence as people read it.
+pub fn evidence(log_e: f64) -> String {
+    let evidence = log_e.exp();
+    match evidence {
+        _ if evidence >= 1e6 => format!("10^{:.0}", log_e / std::f64::consts::LN_10),
+        _ if evidence >= 10.0 => format!("{evidence:.0}"),
+        _ => format!("{evidence:.2}"),
+    }
+}
+
 /// How the trial ends.
 fn outcome(look: &judge::Look, verdict: Verdict, settings: &Settings) -> Outcome {
     let limit_ms = settings.latency.limit_seconds * 1000.0;
@@ -415,9 +443,10 @@ fn outcome(look: &judge::Look, verdict: Verdict, settings: &Settings) -> Outcome
     let soak = super::whole_seconds(look.soak);
     let message = match verdict {
         Verdict::Abort(AbortReason::Evidence(question)) => format!(
-            "{question}: {seen}; evidence {:.3e} (needs {:.0}) after {soak}",
-            look.log_e_abort.exp(),
-            1.0 / settings.alpha_abort
+            "{seen}; evidence {} (needs {:.0}) after {soak}, mainly of {}",
+            evidence(look.log_e_abort),
+            1.0 / settings.alpha_abort,
+            question.subject()
         ),
         Verdict::Abort(AbortReason::AllRequestsFail) => format!("every request fails: {seen}"),
         Verdict::Abort(AbortReason::ClassicLimit) => {

@@ -14,7 +14,7 @@ use crate::wait::{self, Look};
 /// Where the driver takes orders.
 const CONTROL: &str = "127.0.0.1:9381";
 /// Requests a second.
-pub(crate) const RATE: &str = "200";
+pub(crate) const RATE: &str = "250";
 
 /// A running load. Dropped, it is killed.
 pub(crate) struct Load {
