@@ -149,3 +149,113 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text.chars().take(300).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::http::header::CONTENT_TYPE;
+    use axum::routing::any;
+
+    /// What the operator makes of a server that answers so.
+    async fn seen(status: StatusCode, body: &'static str) -> MetricsSeen {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let kind = if body.starts_with('{') {
+            "application/json"
+        } else {
+            "text/html"
+        };
+        let router =
+            Router::new().fallback(any(move || async move { (status, [(CONTENT_TYPE, kind)], body) }));
+        let server = tokio::spawn(axum::serve(listener, router).into_future());
+        let (canary, stable) = (Revision::recorded("c"), Revision::recorded("s"));
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let question = Question {
+            namespace: "demo",
+            canary: &canary,
+            stable: Some(&stable),
+            mark: now,
+            before: SignedDuration::ZERO,
+        };
+        // The process's main installs it; a second installation is no harm.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let seen = ask(&reqwest::Client::new(), &url, &question, now).await;
+        server.abort();
+        seen
+    }
+
+    #[tokio::test]
+    async fn whatever_is_no_clean_answer_is_unavailable_and_says_why() {
+        let empty = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
+        let vector = r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#;
+        let refused = r#"{"status":"error","errorType":"execution","error":"query timed out"}"#;
+        for (status, body, why) in [
+            (StatusCode::OK, "<html>login</html>", "http"),
+            (StatusCode::OK, "", "http"),
+            (StatusCode::OK, "{", "http"),
+            (StatusCode::OK, empty, "no series of the canary's pods"),
+            (StatusCode::OK, vector, "no matrix"),
+            (StatusCode::UNPROCESSABLE_ENTITY, refused, "query timed out"),
+            (StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream", "http"),
+            (StatusCode::INTERNAL_SERVER_ERROR, "", "http"),
+        ] {
+            match seen(status, body).await {
+                MetricsSeen::Unavailable(words) => assert!(words.contains(why), "{status} {body}: {words}"),
+                MetricsSeen::NotAsked | MetricsSeen::Seen { .. } => panic!("{status} {body} was believed"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_is_given_up() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let canary = Revision::recorded("c");
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let question = Question {
+            namespace: "demo",
+            canary: &canary,
+            stable: None,
+            mark: now,
+            before: SignedDuration::ZERO,
+        };
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        match ask(&reqwest::Client::new(), &url, &question, now).await {
+            MetricsSeen::Unavailable(words) => {
+                assert!(words.contains("did not answer within 5 s"), "{words}");
+            }
+            MetricsSeen::NotAsked | MetricsSeen::Seen { .. } => panic!("silence was believed"),
+        }
+        drop(listener);
+    }
+
+    #[tokio::test]
+    async fn samples_are_read_with_their_times_and_words_that_are_no_numbers() {
+        let body = r#"{"status":"success","data":{"resultType":"matrix","result":[
+            {"metric":{"__name__":"http_server_request_duration_seconds_bucket","le":"+Inf","pod":"p","revision":"c",
+              "http_response_status_code":"200","http_route":"/r"},
+             "values":[[1700000000.123,"7"],[1700000005.123,"NaN"],[1700000010.123,"+Inf"]]},
+            {"metric":{"__name__":"up","pod":"p","revision":"c"},"values":[[1700000000.123,"1"]]}]}}"#;
+        let MetricsSeen::Seen { canary, stable } = seen(StatusCode::OK, body).await else {
+            panic!("a clean answer is believed");
+        };
+        assert!(stable.is_empty());
+        let infinite = Edge::new(f64::INFINITY).unwrap();
+        assert_eq!(canary[0].counter, Counter::Bucket(infinite));
+        assert_eq!((canary[0].status, canary[1].counter), (200, Counter::Scrape));
+        assert_eq!(
+            canary[0].labels,
+            "http_response_status_code=200,http_route=/r,pod=p,revision=c"
+        );
+        let [first, nonsense, infinity] = &canary[0].samples[..] else {
+            panic!("three samples");
+        };
+        assert_eq!(first.0.as_millisecond(), 1_700_000_000_123);
+        assert!(
+            nonsense.1.is_nan() && infinity.1.is_infinite(),
+            "the counters drop them, not the reader"
+        );
+    }
+}
