@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use console::style;
+use serin_core::counters::Witness;
 use serin_core::judge::{Look, Settings, Support, Verdict};
 use serin_core::period::Period;
 use serin_core::plan::{describe, evidence};
@@ -117,6 +118,12 @@ fn data(record: &Record, look: &Look) -> String {
         blocks.gap,
         blocks.warmup
     );
+    let is_by_gateway = |looked: &&Looked| looked.witness == Witness::Gateway;
+    let by_gateway = record.looked.iter().filter(is_by_gateway).count();
+    if by_gateway > 0 {
+        let all = record.looked.len();
+        let _ = write!(text, "; requests counted by the gateway in {by_gateway} of {all}");
+    }
     let why = record
         .looked
         .iter()

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use jiff::{SignedDuration, Timestamp};
+use serin_core::counters::Witness;
 use serin_core::judge::{Arm, Block, Health, Late, Layout, Look, Method, Run, Settings, Trials};
 use serin_core::period::Period;
 use serin_core::plan::describe;
@@ -145,6 +146,7 @@ pub(crate) fn table(text: &str, settings: Settings) -> Result<Record> {
             block,
             late: Late::default(),
             missing: None,
+            witness: Witness::default(),
             look,
         });
         start = end;

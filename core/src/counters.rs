@@ -8,7 +8,7 @@ mod target;
 
 use jiff::Timestamp;
 
-pub use self::blocks::{Closed, Cut, closed, common_layout, earlier};
+pub use self::blocks::{Closed, Cut, Witness, closed, common_layout, earlier};
 pub use self::target::{Scraped, Target, block_of};
 
 /// What one series counts.
@@ -22,6 +22,10 @@ pub enum Counter {
     Bucket(Edge),
     /// When the process started, in seconds since 1970 (`process_start_time_seconds`).
     Start,
+    /// Requests to the pod that the gateway saw answered, by whomever, with anything but 5xx.
+    GatewaySuccesses,
+    /// Requests to the pod that the gateway saw fail: 5xx, time-outs, connections that were refused or cut.
+    GatewayFailures,
     /// Whether the scrape succeeded (`up`). Its samples are the times at which absent series count as 0.
     Scrape,
 }
@@ -46,7 +50,7 @@ impl Edge {
 /// The raw samples of one series of one pod, oldest first, as scraped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// Pod that exported it.
+    /// Scrape target that exported it: the pod itself, or a gateway's pod and the endpoint it speaks of.
     pub pod: String,
     /// Everything else that tells it from the pod's other series, the edge of a bucket left out.
     pub labels: String,

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::counters::Witness;
 use crate::judge::{Arm, Block, Health, Late, Look, Run, Settings, SettingsError};
 
 /// One line of a record.
@@ -66,6 +67,9 @@ pub struct Looked {
     /// Why it is a gap, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
+    /// Who counted its requests.
+    #[serde(default)]
+    pub witness: Witness,
     /// What followed from it.
     pub look: Look,
 }

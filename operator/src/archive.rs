@@ -164,6 +164,7 @@ mod tests {
                 block: Block::Gap,
                 late: Late::default(),
                 missing: None,
+                witness: serin_core::counters::Witness::Pods,
                 look,
             }))
         });

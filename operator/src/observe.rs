@@ -284,6 +284,7 @@ async fn metrics(
     let stable = state.stable.as_ref().map(|stable| &stable.revision);
     let question = prometheus::Question {
         namespace: &id.namespace,
+        release: &id.name,
         canary: &canary.version.revision,
         stable,
         mark: soak.counted_until,

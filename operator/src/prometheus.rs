@@ -1,8 +1,9 @@
 //! Asks Prometheus for the raw samples of both arms: one instant query of a range selector per look.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use futures::future::join;
 use jiff::{SignedDuration, Timestamp};
 use prometheus_http_query::Client;
 use prometheus_http_query::response::{Data, RangeVector};
@@ -12,6 +13,8 @@ use serin_core::revision::Revision;
 
 /// The contract's histogram.
 const METRIC: &str = "http_server_request_duration_seconds";
+/// What Envoy counts of each endpoint behind it, as Prometheus' exposition names it.
+const ENDPOINT: &str = "envoy_cluster_endpoint_rq";
 /// Tells a restarted process from one that went on.
 const START: &str = "process_start_time_seconds";
 /// How far behind the mark a baseline may lie: several scrapes of any usual interval.
@@ -24,6 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// What to ask.
 pub(crate) struct Question<'a> {
     pub(crate) namespace: &'a str,
+    pub(crate) release: &'a str,
     pub(crate) canary: &'a Revision,
     pub(crate) stable: Option<&'a Revision>,
     /// Samples up to here are counted already.
@@ -43,43 +47,69 @@ pub(crate) async fn ask(
         Ok(client) => client,
         Err(error) => return MetricsSeen::Unavailable(format!("{url} is no address: {error}")),
     };
-    let asked = client.query(query(question, now)).get();
-    match tokio::time::timeout(TIMEOUT, asked).await {
-        Ok(Ok(answer)) => read(answer.data(), question),
-        Ok(Err(error)) => MetricsSeen::Unavailable(format!("{url}: {}", chain(&error))),
+    let window = window(question, now);
+    let of_pods = client.query(pods(question, window)).get();
+    let of_gateway = client.query(gateway(question, window)).get();
+    // Both at once: one round trip.
+    match tokio::time::timeout(TIMEOUT, join(of_pods, of_gateway)).await {
+        Ok((Ok(answer), of_gateway)) => {
+            // The second witness is heard where there is one; without it the pods are believed.
+            let of_gateway = of_gateway
+                .ok()
+                .and_then(|answer| answer.data().clone().into_matrix().ok());
+            read(answer.data(), &of_gateway.unwrap_or_default(), question)
+        }
+        Ok((Err(error), _)) => MetricsSeen::Unavailable(format!("{url}: {}", chain(&error))),
         Err(_) => MetricsSeen::Unavailable(format!("{url} did not answer within {} s", TIMEOUT.as_secs())),
     }
 }
 
-/// `up` comes along: its samples are the times of the scrapes, which tell "no requests" from "no scrape".
-fn query(question: &Question<'_>, now: Timestamp) -> String {
-    let reach = now
-        .duration_since(question.mark)
+/// How far back to ask, in seconds.
+fn window(question: &Question<'_>, now: Timestamp) -> i64 {
+    now.duration_since(question.mark)
         .clamp(SignedDuration::ZERO, REACH)
         .saturating_add(question.before)
-        .saturating_add(BASELINE);
+        .saturating_add(BASELINE)
+        .as_secs()
+}
+
+/// The gateway's clusters of the release's route, by endpoint.
+fn gateway(question: &Question<'_>, window: i64) -> String {
+    format!(
+        "{{__name__=~\"{ENDPOINT}_(success|error)\",envoy_cluster_name=~\"httproute/{}/{}/rule/.*\"}}[{window}s]",
+        question.namespace, question.release
+    )
+}
+
+/// `up` comes along: its samples are the times of the scrapes, which tell "no requests" from "no scrape".
+fn pods(question: &Question<'_>, window: i64) -> String {
     let revisions: Vec<&str> = std::iter::once(question.canary)
         .chain(question.stable)
         .map(Revision::as_str)
         .collect();
     format!(
-        "{{__name__=~\"up|{START}|{METRIC}_(count|sum|bucket)\",namespace=\"{}\",revision=~\"{}\"}}[{}s]",
+        "{{__name__=~\"up|{START}|{METRIC}_(count|sum|bucket)\",namespace=\"{}\",revision=~\"{}\"}}[{window}s]",
         question.namespace,
-        revisions.join("|"),
-        reach.as_secs()
+        revisions.join("|")
     )
 }
 
-fn read(data: &Data, question: &Question<'_>) -> MetricsSeen {
+fn read(data: &Data, of_gateway: &[RangeVector], question: &Question<'_>) -> MetricsSeen {
     let Data::Matrix(vectors) = data else {
         return MetricsSeen::Unavailable("the answer is no matrix of samples".into());
     };
     let of = |revision: &Revision| -> Vec<Series> {
-        vectors
+        let own = vectors
             .iter()
-            .filter(|v| v.metric().get("revision").is_some_and(|r| r == revision.as_str()))
-            .filter_map(series)
-            .collect()
+            .filter(|v| v.metric().get("revision").is_some_and(|r| r == revision.as_str()));
+        // An endpoint is told by the address at which its pod is scraped.
+        let addresses: BTreeSet<&String> = own.clone().filter_map(|v| v.metric().get("instance")).collect();
+        let behind_gateway = of_gateway.iter().filter(|vector| {
+            let endpoint = vector.metric().get("envoy_endpoint_address");
+            endpoint.is_some_and(|endpoint| addresses.contains(endpoint))
+        });
+        let behind_gateway = behind_gateway.filter_map(endpoint);
+        own.filter_map(series).chain(behind_gateway).collect()
     };
     let canary = of(question.canary);
     if canary.is_empty() {
@@ -89,6 +119,24 @@ fn read(data: &Data, question: &Question<'_>) -> MetricsSeen {
     }
     let stable = question.stable.map(of).unwrap_or_default();
     MetricsSeen::Seen { canary, stable }
+}
+
+/// What the gateway says of one endpoint.
+fn endpoint(vector: &RangeVector) -> Option<Series> {
+    let metric = vector.metric();
+    let counter = match metric.get("__name__")?.strip_prefix(ENDPOINT)? {
+        "_success" => Counter::GatewaySuccesses,
+        "_error" => Counter::GatewayFailures,
+        _ => return None,
+    };
+    let place = |name: &str| metric.get(name).map_or("", String::as_str);
+    Some(Series {
+        pod: format!("{}/{}", place("instance"), place("envoy_endpoint_address")),
+        labels: labels(metric),
+        status: 0,
+        counter,
+        samples: samples(vector),
+    })
 }
 
 fn series(vector: &RangeVector) -> Option<Series> {
@@ -106,18 +154,20 @@ fn series(vector: &RangeVector) -> Option<Series> {
         .get("http_response_status_code")
         .and_then(|code| code.parse().ok())
         .unwrap_or(0);
-    let samples = vector
-        .samples()
-        .iter()
-        .filter_map(|s| Some((time(s.timestamp())?, s.value())))
-        .collect();
     Some(Series {
         pod: metric.get("pod")?.clone(),
         labels: labels(metric),
         status,
         counter,
-        samples,
+        samples: samples(vector),
     })
+}
+
+fn samples(vector: &RangeVector) -> Vec<(Timestamp, f64)> {
+    let samples = vector.samples().iter();
+    samples
+        .filter_map(|sample| Some((time(sample.timestamp())?, sample.value())))
+        .collect()
 }
 
 /// Prometheus writes seconds with milliseconds behind the point.
@@ -174,6 +224,7 @@ mod tests {
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let question = Question {
             namespace: "demo",
+            release: "recommender",
             canary: &canary,
             stable: Some(&stable),
             mark: now,
@@ -216,6 +267,7 @@ mod tests {
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let question = Question {
             namespace: "demo",
+            release: "recommender",
             canary: &canary,
             stable: None,
             mark: now,

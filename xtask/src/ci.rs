@@ -56,7 +56,7 @@ pub(crate) fn run(settings: &Settings, progress: &Progress) -> Result<()> {
     }
     drop(world);
     progress.say("── end to end: cargo xtask e2e");
-    e2e::run(settings, progress, false)
+    e2e::run(settings, progress, e2e::What::Scenes)
 }
 
 /// What tests find by variables of their environment, and skip, saying so, where it is absent.

@@ -62,6 +62,9 @@ enum Task {
         /// Write what a person would have seen to docs/tutorial/.
         #[arg(long)]
         record: bool,
+        /// Judge canaries of every kind instead of the crashes and outages, and write docs/benchmarks/judged.md.
+        #[arg(long, conflicts_with = "record")]
+        judged: bool,
     },
     /// A real Kubernetes on this machine.
     #[command(subcommand)]
@@ -139,7 +142,14 @@ fn perform(task: Task, settings: &Settings, progress: &Progress) -> Result<()> {
             verb: Some(DemoVerb::Down),
         }
         | Task::Cluster(ClusterVerb::Down) => cluster::down(settings, progress),
-        Task::E2e { record } => e2e::run(settings, progress, record),
+        Task::E2e { record, judged } => {
+            let what = match (record, judged) {
+                (true, _) => e2e::What::Recorded,
+                (false, true) => e2e::What::Judged,
+                (false, false) => e2e::What::Scenes,
+            };
+            e2e::run(settings, progress, what)
+        }
         Task::Ci => ci::run(settings, progress),
         Task::Cluster(ClusterVerb::Up) => {
             let cluster = cluster::up(settings, progress)?;

@@ -3,10 +3,14 @@
 //! A block is a function of the samples alone, so that a restart, a repeated answer and overlapping windows change
 //! nothing. An increment belongs to the block of its later sample. What lies across a gap enters the totals, late, and
 //! is never evidence.
+//!
+//! Two witnesses count requests: the pods, and the gateway in front of them. The gateway also sees those that never
+//! reached a pod, or that a pod never answered; where it speaks of both arms, its word counts. Latencies are the pods'.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::target::{Scraped, Target};
 use super::{Counter, Series};
@@ -32,6 +36,16 @@ pub struct Cut<'a> {
     pub max_gap: SignedDuration,
 }
 
+/// Who counted the requests of a block. The same for both arms, or they could not be compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Witness {
+    /// The pods themselves.
+    #[default]
+    Pods,
+    /// The gateway in front of them.
+    Gateway,
+}
+
 /// A block of which everything is known that ever will be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Closed {
@@ -47,6 +61,8 @@ pub struct Closed {
     pub mark: Timestamp,
     /// Why it is a gap, in words.
     pub missing: Option<String>,
+    /// Who counted its requests.
+    pub witness: Witness,
 }
 
 /// What happened between two scrapes of a target.
@@ -77,6 +93,8 @@ pub fn common_layout(canary: &[Series], stable: &[Series]) -> Option<Layout> {
                 Counter::Bucket(_)
                 | Counter::Requests
                 | Counter::LatencySum
+                | Counter::GatewaySuccesses
+                | Counter::GatewayFailures
                 | Counter::Start
                 | Counter::Scrape => None,
             })
@@ -100,6 +118,7 @@ pub fn common_layout(canary: &[Series], stable: &[Series]) -> Option<Layout> {
 /// arm was not scraped is a gap; pods that come and go make no gap.
 pub fn closed(canary: &[Series], stable: &[Series], cut: &Cut<'_>, now: Timestamp) -> Vec<Closed> {
     let arms = [canary, stable].map(|arm| targets(arm, cut.layout));
+    let gateway = [canary, stable].map(|arm| behind_gateway(arm, cut.layout));
     let grace = grace(&arms);
     let mut blocks = Vec::new();
     let (mut start, mut mark) = (cut.from, cut.mark);
@@ -112,13 +131,21 @@ pub fn closed(canary: &[Series], stable: &[Series], cut: &Cut<'_>, now: Timestam
         let missing = absent(canary, start, end)
             .map(|why| format!("the canary: {why}"))
             .or_else(|| absent(stable, start, end).map(|why| format!("stable: {why}")));
+        let mut witness = Witness::Pods;
         let (block, late) = if missing.is_some() {
             (Block::Gap, Late::default())
         } else {
-            let ([canary, late_canary], [stable, late_stable]) = (
-                served(canary, cut, (mark, start, end)),
-                served(stable, cut, (mark, start, end)),
-            );
+            let within = (mark, start, end);
+            let [mut canary, mut stable] = [canary, stable].map(|arm| served(arm, cut, within));
+            if gateway.iter().all(|arm| absent(arm, start, end).is_none()) {
+                witness = Witness::Gateway;
+                for (arm, seen) in [&mut canary, &mut stable].into_iter().zip(&gateway) {
+                    for (arm, seen) in arm.iter_mut().zip(served(seen, cut, within)) {
+                        arm.requests = seen.requests;
+                    }
+                }
+            }
+            let ([canary, late_canary], [stable, late_stable]) = (canary, stable);
             mark = end;
             let something = |arm: Arm| Some(arm).filter(|arm| arm.requests.all > 0);
             (
@@ -136,6 +163,7 @@ pub fn closed(canary: &[Series], stable: &[Series], cut: &Cut<'_>, now: Timestam
             late,
             mark,
             missing,
+            witness,
         });
         start = end;
     }
@@ -235,9 +263,43 @@ fn served(
 /// Key of a series within its target.
 type Key<'a> = (&'a str, u16, Counter);
 
+/// What the pods of an arm counted themselves.
 fn targets<'a>(series: &'a [Series], layout: &Layout) -> Targets<'a> {
+    differenced(series, is_of_pod, |increments| arm(increments, layout))
+}
+
+/// What the gateway counted of the requests to an arm.
+fn behind_gateway<'a>(series: &'a [Series], layout: &Layout) -> Targets<'a> {
+    let is_of_gateway = |counter| !is_of_pod(counter);
+    differenced(series, is_of_gateway, |increments| {
+        Some(Arm {
+            requests: Trials::new(
+                whole(increments, &|_, counter| counter == Counter::GatewayFailures),
+                whole(increments, &|_, _| true),
+            ),
+            latencies: layout.empty(),
+            quality: None,
+        })
+    })
+}
+
+fn is_of_pod(counter: Counter) -> bool {
+    match counter {
+        Counter::GatewaySuccesses | Counter::GatewayFailures => false,
+        Counter::Requests | Counter::LatencySum | Counter::Bucket(_) | Counter::Start | Counter::Scrape => {
+            true
+        }
+    }
+}
+
+/// Differences the scrapes of every target that has such counters.
+fn differenced<'a>(
+    series: &'a [Series],
+    is_wanted: impl Fn(Counter) -> bool,
+    arm: impl Fn(&BTreeMap<Key<'a>, f64>) -> Option<Arm>,
+) -> Targets<'a> {
     let mut pods: BTreeMap<&str, BTreeMap<Timestamp, BTreeMap<Key<'a>, f64>>> = BTreeMap::new();
-    for one in series {
+    for one in series.iter().filter(|one| is_wanted(one.counter)) {
         let scrapes = pods.entry(&one.pod).or_default();
         for (time, value) in &one.samples {
             let key = (one.labels.as_str(), one.status, one.counter);
@@ -245,12 +307,15 @@ fn targets<'a>(series: &'a [Series], layout: &Layout) -> Targets<'a> {
         }
     }
     pods.into_iter()
-        .filter_map(|(pod, scrapes)| Some((pod, target(scrapes, layout)?)))
+        .filter_map(|(pod, scrapes)| Some((pod, target(scrapes, &arm)?)))
         .collect()
 }
 
 /// Differences the scrapes of one target, oldest first.
-fn target(scrapes: BTreeMap<Timestamp, BTreeMap<Key<'_>, f64>>, layout: &Layout) -> Option<Seen> {
+fn target<'a>(
+    scrapes: BTreeMap<Timestamp, BTreeMap<Key<'a>, f64>>,
+    arm: &impl Fn(&BTreeMap<Key<'a>, f64>) -> Option<Arm>,
+) -> Option<Seen> {
     let (first, newest) = (*scrapes.keys().next()?, *scrapes.keys().next_back()?);
     let mut seen = Seen {
         first,
@@ -282,7 +347,7 @@ fn target(scrapes: BTreeMap<Timestamp, BTreeMap<Key<'_>, f64>>, layout: &Layout)
             counters,
             |key| key.2 != Counter::LatencySum,
             |increments| {
-                grown = arm(increments, layout);
+                grown = arm(increments);
                 grown.is_some()
             },
         );
@@ -300,33 +365,48 @@ fn target(scrapes: BTreeMap<Timestamp, BTreeMap<Key<'_>, f64>>, layout: &Layout)
     Some(seen)
 }
 
-/// One scrape's increments as an arm; none when the scrape caught the histogram between two writes.
+/// Sum of the wanted increments, which are counts.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "whole and not negative: checked by the target"
 )]
+fn whole(increments: &BTreeMap<Key<'_>, f64>, is_wanted: &dyn Fn(u16, Counter) -> bool) -> u64 {
+    sum(increments, is_wanted) as u64
+}
+
+fn sum(increments: &BTreeMap<Key<'_>, f64>, is_wanted: &dyn Fn(u16, Counter) -> bool) -> f64 {
+    increments
+        .iter()
+        .filter(|((_, status, counter), _)| is_wanted(*status, *counter))
+        .map(|(_, grown)| *grown)
+        .sum()
+}
+
+/// One scrape's increments as an arm; none when the scrape caught the histogram between two writes.
 fn arm(increments: &BTreeMap<Key<'_>, f64>, layout: &Layout) -> Option<Arm> {
-    let sum = |wanted: &dyn Fn(u16, Counter) -> bool| -> f64 {
-        increments
-            .iter()
-            .filter(|((_, status, counter), _)| wanted(*status, *counter))
-            .map(|(_, grown)| *grown)
-            .sum()
-    };
-    let requests = |class: u16| {
-        sum(&|status, counter| counter == Counter::Requests && (class == 0 || status / 100 == class)) as u64
-    };
+    let is_success = |status: u16| status / 100 == 2;
+    let all = whole(increments, &|_, counter| counter == Counter::Requests);
+    let bad = whole(increments, &|status, counter| {
+        counter == Counter::Requests && status / 100 == 5
+    });
+    let successes = whole(increments, &|status, counter| {
+        counter == Counter::Requests && is_success(status)
+    });
     let below = |edge: f64| {
         let is_edge = |counter: Counter| matches!(counter, Counter::Bucket(own) if own.seconds() == edge);
-        sum(&|status, counter| status / 100 == 2 && is_edge(counter)) as u64
+        whole(increments, &|status, counter| {
+            is_success(status) && is_edge(counter)
+        })
     };
     let edges = layout.edges().iter().copied();
     let cumulative: Vec<u64> = edges.chain([f64::INFINITY]).map(below).collect();
-    let seconds = sum(&|status, counter| status / 100 == 2 && counter == Counter::LatencySum);
-    let latencies: Histogram = layout.from_cumulative(&cumulative, requests(2), seconds).ok()?;
+    let seconds = sum(increments, &|status, counter| {
+        is_success(status) && counter == Counter::LatencySum
+    });
+    let latencies: Histogram = layout.from_cumulative(&cumulative, successes, seconds).ok()?;
     layout.is_consistent(&latencies).then(|| Arm {
-        requests: Trials::new(requests(5), requests(0)),
+        requests: Trials::new(bad, all),
         latencies,
         quality: None,
     })

@@ -166,6 +166,49 @@ fn a_failed_scrape_of_a_pod_that_is_there_is_a_gap() {
     );
 }
 
+/// What a gateway's pod says of an endpoint: successes and failures, cumulative.
+fn gateway(endpoint: &str, counts: &[(i64, f64, f64)]) -> Vec<Series> {
+    let of = |counter, value: &dyn Fn(&(i64, f64, f64)) -> f64| {
+        let samples: Vec<_> = counts.iter().map(|count| (count.0, value(count))).collect();
+        one(&format!("gateway/{endpoint}"), 0, counter, &samples)
+    };
+    vec![
+        of(Counter::GatewaySuccesses, &|count| count.1),
+        of(Counter::GatewayFailures, &|count| count.2),
+    ]
+}
+
+#[test]
+fn requests_that_no_pod_ever_answered_are_known_to_the_gateway() {
+    let layout = layout();
+    let mut canary = pod("c", &every_five(15));
+    let mut stable = pod("s", &every_five(15));
+    let without = closed(&canary, &stable, &cut(&layout), at(15));
+    canary.extend(gateway(
+        "c",
+        &[(-2, 0.0, 0.0), (3, 4.0, 3.0), (8, 9.0, 7.0), (13, 20.0, 9.0)],
+    ));
+    let one_sided = closed(&canary, &stable, &cut(&layout), at(15));
+    assert_eq!(
+        one_sided, without,
+        "without a word on stable the pods are believed"
+    );
+    stable.extend(gateway(
+        "s",
+        &[(-2, 0.0, 0.0), (3, 5.0, 0.0), (8, 10.0, 0.0), (13, 15.0, 0.0)],
+    ));
+    let both = closed(&canary, &stable, &cut(&layout), at(15));
+    assert_eq!(both[0].witness, Witness::Gateway);
+    let Block::Seen { canary, stable } = &both[0].block else {
+        panic!("a block with data: {:?}", both[0]);
+    };
+    assert_eq!(
+        (canary.requests, stable.requests),
+        (Trials::new(7, 16), Trials::new(0, 10))
+    );
+    assert_eq!(canary.latencies.count(), 10, "latencies are those of the pods");
+}
+
 #[test]
 fn edges_are_compared_as_numbers() {
     let bucket = |le: &str| {

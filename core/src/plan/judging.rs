@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stages::{Look, Move};
 use super::{Because, Canary, MetricsSeen, Outcome, Reason, Soak, wish};
-use crate::counters::{self, Closed, Cut, Series};
+use crate::counters::{self, Closed, Cut, Series, Witness};
 use crate::judge::{
     self, AbortReason, Block, Checkpoint, Condition, Consequence, Health, InconclusiveReason, Kind, Late,
     PromoteReason, Question, Run, Settings, Verdict,
@@ -289,6 +289,7 @@ impl Look<'_> {
             block,
             late,
             missing: closed.missing,
+            witness: closed.witness,
             look,
         })));
     }
@@ -310,6 +311,7 @@ impl Look<'_> {
                 late: Late::default(),
                 mark: judged.soak.counted_until,
                 missing: Some("Prometheus did not answer".into()),
+                witness: Witness::default(),
             };
             self.take(canary, judged, closed);
         }

@@ -78,7 +78,7 @@ pub(crate) fn play(scene: &Scene, progress: &Progress) -> Result<Facts> {
         load.mark(name)?;
         patch(
             scene,
-            &spoiled(&healthy, &version, fault, &scene.simulator_image)?,
+            &spoiled(&healthy, &version, &[fault], &scene.simulator_image)?,
         )?;
         let release = until(scene, progress, &format!("{version} is withdrawn"), |release| {
             release.withdrawal(&version).is_some()
@@ -251,7 +251,7 @@ fn finished(scene: &Scene, name: &str, step: &Step) -> Result<String> {
 }
 
 /// The patch that releases `version`: the model as it is, behind a proxy that spoils its answers.
-fn spoiled(healthy: &Release, version: &str, fault: &str, image: &str) -> Result<Value> {
+pub(crate) fn spoiled(healthy: &Release, version: &str, faults: &[&str], image: &str) -> Result<Value> {
     let mut server = healthy
         .0
         .pointer("/spec/serving/template/spec/containers/0")
@@ -264,9 +264,14 @@ fn spoiled(healthy: &Release, version: &str, fault: &str, image: &str) -> Result
     if let Some(server) = server.as_object_mut() {
         server.remove("livenessProbe");
     }
+    let arguments = [
+        &["--log=warn", "proxy", "--upstream=http://127.0.0.1:8083"],
+        faults,
+    ]
+    .concat();
     let proxy = json!({
         "name": "faults", "image": image, "imagePullPolicy": "IfNotPresent",
-        "args": ["--log=warn", "proxy", "--upstream=http://127.0.0.1:8083", fault],
+        "args": arguments,
         "ports": [{"name": "http", "containerPort": 8082}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1},
         "securityContext": confined(),
@@ -314,7 +319,7 @@ mod tests {
     fn a_spoiled_version_keeps_the_server_behind_the_proxy() {
         let healthy = Release(json!({"spec": {"serving": {"template": {"spec": {"containers": [
             {"name": "server", "image": "server:1", "livenessProbe": {}}]}}}}}));
-        let patch = spoiled(&healthy, "v3", "--error-rate=0.05", "simulator:1").unwrap();
+        let patch = spoiled(&healthy, "v3", &["--error-rate=0.05"], "simulator:1").unwrap();
         let containers = &patch["spec"]["serving"]["template"]["spec"]["containers"];
         assert_eq!(containers[0]["image"], "server:1");
         assert_eq!(containers[0]["ports"][0]["name"], "model");

@@ -1,6 +1,7 @@
 //! The demo's story as a test, and what it leaves out: crashes, a failover, bad models, a metrics store that is away.
 
 mod audit;
+mod judged;
 mod operator;
 mod recorder;
 mod scenes;
@@ -12,6 +13,17 @@ use crate::cluster;
 use crate::demo;
 use crate::progress::Progress;
 use crate::settings::Settings;
+
+/// What is played after the story.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// Crashes, bad models and outages.
+    Scenes,
+    /// The same, and what a person would have seen of the story is written to `docs/tutorial/`.
+    Recorded,
+    /// Canaries of every kind; their verdicts are written to `docs/benchmarks/`.
+    Judged,
+}
 
 /// What was checked so far.
 #[derive(Default)]
@@ -35,12 +47,10 @@ impl Checks {
 
 /// Plays everything on a cluster of its own and removes it afterwards, whatever happened.
 ///
-/// With `record`, what a person would have seen is written to `docs/tutorial/`.
-///
 /// Errors: a check that failed, or a part that cannot be started; a leftover that cannot be removed.
-pub(crate) fn run(settings: &Settings, progress: &Progress, record: bool) -> Result<()> {
+pub(crate) fn run(settings: &Settings, progress: &Progress, what: What) -> Result<()> {
     cluster::down(settings, progress)?;
-    let played = play(settings, progress, record);
+    let played = play(settings, progress, what);
     let removed = cluster::down(settings, progress);
     let checks = played?;
     removed?;
@@ -55,7 +65,7 @@ pub(crate) fn run(settings: &Settings, progress: &Progress, record: bool) -> Res
     bail!("end to end: {}", checks.failed.join("; "))
 }
 
-fn play(settings: &Settings, progress: &Progress, record: bool) -> Result<Checks> {
+fn play(settings: &Settings, progress: &Progress, what: What) -> Result<Checks> {
     let mut checks = Checks::default();
     let (cluster, scene) = demo::prepare(settings, progress)?;
     let recorder = recorder::Recorder::start(settings, &cluster)?;
@@ -64,7 +74,7 @@ fn play(settings: &Settings, progress: &Progress, record: bool) -> Result<Checks
         checks.check(progress, what, holds, &seen);
     }
     let recording = recorder.stop(&scene.kubectl)?;
-    if record {
+    if what == What::Recorded {
         recording.write(&settings.checkout().join("docs/tutorial"), &facts)?;
     }
     let rss = operator::rss_kib(&scene.kubectl)?;
@@ -74,6 +84,12 @@ fn play(settings: &Settings, progress: &Progress, record: bool) -> Result<Checks
         rss <= 30 << 10,
         &format!("{:.1} MiB", rss as f64 / 1024.0),
     );
-    scenes::play(&scene, &cluster, progress, &mut checks)?;
+    match what {
+        What::Scenes | What::Recorded => scenes::play(&scene, &cluster, progress, &mut checks)?,
+        What::Judged => {
+            let out = settings.checkout().join("docs/benchmarks/judged.md");
+            judged::play(&scene, &out, progress, &mut checks)?;
+        }
+    }
     Ok(checks)
 }
