@@ -9,6 +9,7 @@ mod because;
 mod judging;
 mod outcome;
 mod stages;
+mod telling;
 mod wish;
 
 use std::collections::BTreeMap;
@@ -19,8 +20,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::because::Because;
 pub(crate) use self::because::whole_seconds;
-pub use self::judging::{Judgement, describe, evidence, time_before};
+pub use self::judging::{Judgement, time_before};
 pub use self::outcome::{News, Outcome, Reason};
+pub use self::telling::{describe, evidence};
 use crate::counters::Series;
 use crate::policy::{Percent, Policy};
 use crate::record::Entry;
