@@ -59,12 +59,10 @@ enum Task {
     Ci,
     /// The story as a test, with crashes and outages; removes its cluster afterwards.
     E2e {
-        /// Write what a person would have seen to docs/tutorial/.
+        /// Judge canaries of every kind instead of the crashes and outages, and write what was seen to
+        /// docs/tutorial/recording.md and docs/benchmarks/judged.md.
         #[arg(long)]
         record: bool,
-        /// Judge canaries of every kind instead of the crashes and outages, and write docs/benchmarks/judged.md.
-        #[arg(long, conflicts_with = "record")]
-        judged: bool,
     },
     /// A real Kubernetes on this machine.
     #[command(subcommand)]
@@ -142,14 +140,8 @@ fn perform(task: Task, settings: &Settings, progress: &Progress) -> Result<()> {
             verb: Some(DemoVerb::Down),
         }
         | Task::Cluster(ClusterVerb::Down) => cluster::down(settings, progress),
-        Task::E2e { record, judged } => {
-            let what = match (record, judged) {
-                (true, _) => e2e::What::Recorded,
-                (false, true) => e2e::What::Judged,
-                (false, false) => e2e::What::Scenes,
-            };
-            e2e::run(settings, progress, what)
-        }
+        Task::E2e { record: true } => e2e::run(settings, progress, e2e::What::Judged),
+        Task::E2e { record: false } => e2e::run(settings, progress, e2e::What::Scenes),
         Task::Ci => ci::run(settings, progress),
         Task::Cluster(ClusterVerb::Up) => {
             let cluster = cluster::up(settings, progress)?;

@@ -269,21 +269,11 @@ proptest! {
         let stable = pod("s", &every_five(600));
         let (mut cut, mut counted) = (cut(&layout), 0);
         for now in looks.into_iter().chain([last + 10, last + 60]) {
-            let visible: Vec<Series> = all
-                .iter()
-                .map(|series| Series {
-                    samples: series.samples.iter().filter(|(time, _)| *time <= at(now)).copied().collect(),
-                    ..series.clone()
-                })
-                .collect();
-            let visible_stable: Vec<Series> = stable
-                .iter()
-                .map(|series| Series {
-                    samples: series.samples.iter().filter(|(time, _)| *time <= at(now)).copied().collect(),
-                    ..series.clone()
-                })
-                .collect();
-            for block in closed(&visible, &visible_stable, &cut, at(now)) {
+            let visible = |all: &[Series]| -> Vec<Series> {
+                let until_now = |series: &Series| series.samples.iter().filter(|(time, _)| *time <= at(now)).copied().collect();
+                all.iter().map(|series| Series { samples: until_now(series), ..series.clone() }).collect()
+            };
+            for block in closed(&visible(&all), &visible(&stable), &cut, at(now)) {
                 counted += requests(&block).map_or(0, |(canary, _)| canary) + late(&block);
                 cut = Cut { from: block.end, mark: block.mark, ..cut };
             }

@@ -19,9 +19,7 @@ use crate::settings::Settings;
 pub(crate) enum What {
     /// Crashes, bad models and outages.
     Scenes,
-    /// The same, and what a person would have seen of the story is written to `docs/tutorial/`.
-    Recorded,
-    /// Canaries of every kind; their verdicts are written to `docs/benchmarks/`.
+    /// Canaries of every kind. What a person would have seen of the story and of them is written to `docs/`.
     Judged,
 }
 
@@ -74,7 +72,7 @@ fn play(settings: &Settings, progress: &Progress, what: What) -> Result<Checks> 
         checks.check(progress, what, holds, &seen);
     }
     let recording = recorder.stop(&scene.kubectl)?;
-    if what == What::Recorded {
+    if what == What::Judged {
         recording.write(&settings.checkout().join("docs/tutorial"), &facts)?;
     }
     let rss = operator::rss_kib(&scene.kubectl)?;
@@ -85,7 +83,7 @@ fn play(settings: &Settings, progress: &Progress, what: What) -> Result<Checks> 
         &format!("{:.1} MiB", rss as f64 / 1024.0),
     );
     match what {
-        What::Scenes | What::Recorded => scenes::play(&scene, &cluster, progress, &mut checks)?,
+        What::Scenes => scenes::play(&scene, &cluster, progress, &mut checks)?,
         What::Judged => {
             let out = settings.checkout().join("docs/benchmarks/judged.md");
             judged::play(&scene, &out, progress, &mut checks)?;
