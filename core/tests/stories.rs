@@ -369,3 +369,18 @@ fn a_death_at_any_call_leaves_the_record_of_an_undisturbed_run() {
         assert_eq!(world.state, undisturbed.state, "killed at call {nth} of {calls}");
     }
 }
+
+#[test]
+fn between_two_blocks_the_reason_does_not_flap() {
+    let mut world = with_stable(&[(20, 60)]);
+    world.want("v2", HEALTHY);
+    world.live(6);
+    world.traffic = false;
+    world.live(6);
+    let last = world.run(1);
+    assert_eq!(last.because, Because::NoTraffic);
+    // Looked at again at once, as a watch may ask for: nothing is known that was not known before.
+    let (again, _) = world.turn(usize::MAX);
+    assert_eq!(again.because, Because::NoTraffic);
+    assert_eq!(again.state, last.state);
+}

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stages::{Look, Move};
 use super::telling::{inconclusive, observing, outcome, waiting};
-use super::{Because, Canary, MetricsSeen, Soak, wish};
+use super::{Because, Canary, MetricsSeen, Soak, Stage, wish};
 use crate::counters::{self, Closed, Cut, Series, Witness};
 use crate::judge::{self, Block, Checkpoint, Consequence, Health, Kind, Late, Run, Settings, Verdict};
 use crate::policy::Policy;
@@ -52,6 +52,27 @@ struct Judged {
     blind: Option<Because>,
 }
 
+impl Judged {
+    /// Whether the run has said its last word. It takes nothing in after that: nothing new is written down while its
+    /// consequence is awaited.
+    fn has_ended(&self) -> bool {
+        let latest = self.run.as_ref().and_then(Run::latest);
+        latest.is_some_and(|look| look.verdict.is_final())
+    }
+}
+
+/// Why the last block says nothing of the canary; none when it does.
+fn unseen(kind: Kind) -> Option<Because> {
+    match kind {
+        Kind::Gap => Some(Because::MetricsUnavailable(
+            "the pods of an arm were not scraped in the last block".into(),
+        )),
+        Kind::Idle => Some(Because::NoTraffic),
+        Kind::Warmup => Some(Because::WarmingUp),
+        Kind::Evaluated => None,
+    }
+}
+
 impl Look<'_> {
     /// Judges what is new, then moves: an abort whatever else is the matter, anything else only with the canary ready
     /// and the weights carried.
@@ -78,6 +99,8 @@ impl Look<'_> {
 
     fn follow(&self, canary: &Canary, judged: &Judged) -> Move {
         let looked = judged.run.as_ref().and_then(|run| Some((run, run.latest()?)));
+        let of_last_block = || looked.and_then(|(_, look)| unseen(look.kind));
+        let blind = judged.blind.clone().or_else(of_last_block);
         if let Some((run, look)) = looked
             && look.verdict.consequence() == Consequence::RollBack
         {
@@ -85,9 +108,9 @@ impl Look<'_> {
         }
         if let Some(why) = self.pending_route() {
             // Weights that another operator had asked for before it died are those of the move it did not record.
-            let half_done = looked.map(|(run, look)| self.heed(canary, run, look, judged.blind.clone()));
-            return half_done
-                .filter(|moved| self.seen.route.asks(&wish::split(self.policy, &moved.state)))
+            let moved = looked.map(|(run, look)| self.heed(canary, run, look, blind));
+            return moved
+                .filter(|moved| self.unready(canary).is_none() && self.is_half_done(moved))
                 .unwrap_or_else(|| self.or_unready(canary, Because::RoutePending(why)));
         }
         if self.unready(canary).is_some() {
@@ -97,7 +120,6 @@ impl Look<'_> {
             unready_since: None,
             ..canary.clone()
         };
-        let blind = judged.blind.clone();
         match looked {
             None => {
                 let because = blind.unwrap_or_else(|| observing(&judged.soak, String::new()));
@@ -105,6 +127,13 @@ impl Look<'_> {
             }
             Some((run, look)) => self.heed(canary, run, look, blind),
         }
+    }
+
+    /// Whether the soak ends by this move and the route asks for its weights already.
+    fn is_half_done(&self, moved: &Move) -> bool {
+        let canary = moved.state.canary.as_ref();
+        let ends = canary.is_none_or(|canary| canary.stage != Stage::Soaking);
+        ends && self.seen.route.asks(&wish::split(self.policy, &moved.state))
     }
 
     /// Does what the latest look says about a canary that is ready and has its weight.
@@ -154,19 +183,13 @@ impl Look<'_> {
             entries: Vec::new(),
             blind: None,
         };
-        // After its last word a run takes nothing in: nothing new is written down while its consequence is awaited.
-        if judged
-            .run
-            .as_ref()
-            .and_then(Run::latest)
-            .is_some_and(|look| look.verdict.is_final())
-        {
+        if judged.has_ended() {
             return judged;
         }
         let (of_canary, of_stable): (&[Series], &[Series]) = match &self.seen.metrics {
             MetricsSeen::NotAsked => return judged,
             MetricsSeen::Unavailable(why) => {
-                self.unseen(canary, &mut judged);
+                self.give_up_old(canary, &mut judged);
                 judged.blind = Some(Because::MetricsUnavailable(why.clone()));
                 return judged;
             }
@@ -182,6 +205,9 @@ impl Look<'_> {
         let blocks = counters::closed(of_canary, of_stable, &self.cut(&layout, &judged.soak), self.now);
         for block in blocks {
             self.take(canary, &mut judged, block);
+            if judged.has_ended() {
+                break;
+            }
             // What comes after the end of a step belongs to the next weight.
             let is_done = judged.soak.observed >= judged.soak.required && !self.is_last_step(canary);
             let passes = |run: &Run| matches!(run.end_of_step(), Verdict::Promote(_));
@@ -261,25 +287,13 @@ impl Look<'_> {
             }
             known @ (Block::Seen { .. } | Block::Gap | Block::Warmup { .. }) => (known, closed.late),
         };
-        let was_final = run.latest().is_some_and(|look| look.verdict.is_final());
         let look = run.look(&block, &late, Health::Fine);
         judged.soak.block_from = closed.end;
         judged.soak.counted_until = closed.mark;
-        if was_final {
-            return;
-        }
         if look.kind == Kind::Evaluated {
             let observed = judged.soak.observed.saturating_add(self.policy.interval);
             judged.soak.observed = observed.min(judged.soak.required);
         }
-        judged.blind = match look.kind {
-            Kind::Gap => Some(Because::MetricsUnavailable(
-                closed.missing.clone().unwrap_or_default(),
-            )),
-            Kind::Idle => Some(Because::NoTraffic),
-            Kind::Warmup => Some(Because::WarmingUp),
-            Kind::Evaluated => None,
-        };
         judged.entries.push(Entry::Looked(Box::new(Looked {
             start: closed.start,
             end: closed.end,
@@ -293,15 +307,12 @@ impl Look<'_> {
     }
 
     /// Blocks that nobody can be asked about any more: gaps. Younger ones may still be answered from what was stored.
-    fn unseen(&self, canary: &Canary, judged: &mut Judged) {
+    fn give_up_old(&self, canary: &Canary, judged: &mut Judged) {
         let too_old = self.policy.judge.stale_after;
-        while let Some(end) = judged
-            .soak
-            .block_from
-            .checked_add(self.policy.interval)
-            .ok()
-            .filter(|end| judged.run.is_some() && self.now.duration_since(*end) > too_old)
-        {
+        let is_old = |end: &Timestamp| self.now.duration_since(*end) > too_old;
+        while judged.run.is_some() && !judged.has_ended() {
+            let end = judged.soak.block_from.checked_add(self.policy.interval);
+            let Some(end) = end.ok().filter(is_old) else { break };
             let closed = Closed {
                 start: judged.soak.block_from,
                 end,

@@ -67,6 +67,8 @@ fn release(scene: &Scene, version: &str, soak: Duration, deadline: &str, model: 
             "model": source,
             "serving": {"template": healthy["spec"]["serving"]["template"]},
             "rollout": {"steps": [{"weight": 20, "soak": format!("{}s", soak.as_secs())}], "progressDeadline": deadline},
+            // No sooner by evidence either: these scenes are about the length of a soak.
+            "analysis": {"minSoak": format!("{}s", soak.as_secs())},
         }}),
     )
 }
