@@ -69,7 +69,12 @@ const REFUSED: &str = r#"
 /spec/analysis/latency/meanBelow | "0ms"       | spec.analysis.latency.meanBelow: | "0ms" is no positive duration
 /spec/analysis/errors            | {"notWorseThanStable": "a bit"} | spec.analysis.errors.notWorseThanStable: | "a bit" is no share: write percentage points from 0%
 /spec/analysis/minRequests       | -1          | spec.analysis.minRequests: Invalid value: -1 | greater than or equal to 1
-/spec/analysis/method            | "Guess"     | spec.analysis.method: Unsupported value: "Guess" | "WholeSoak"
+/spec/analysis/method            | "Guess"     | spec.analysis.method: Unsupported value: "Guess" | "Sequential", "WholeSoak"
+/spec/analysis/warmUp            | "soon"      | spec.analysis.warmUp: | "soon" is no duration
+/spec/analysis/minSoak           | "0s"        | spec.analysis.minSoak: | "0s" is no positive duration
+/spec/analysis/minCoverage       | "most"      | spec.analysis.minCoverage: | "most" is no share
+/spec/analysis/onInconclusive    | "Promote"   | spec.analysis.onInconclusive: Unsupported value: "Promote" | "Hold", "RollBack"
+/spec/analysis/latency           | {"tail": {}} | spec.analysis.latency.tail.slowerThan: Required value
 /spec/serving/replicas           | 0           | spec.serving.replicas: Invalid value: 0 | greater than or equal to 1
 /spec/serving/template/spec/containers | []    | spec.serving.template.spec.containers | should have at least 1 items
 /spec/gates                      | [{"name": "rmse", "require": ""}] | spec.gates[0].require | should be at least 1 chars long
@@ -80,6 +85,8 @@ const STALLED: &str = r#"
 /spec/gates                 | [{"name": "rmse", "require": "evidence.rmse <"}] | InvalidGate | spec.gates[0].require does not compile | evidence.rmse <
 /spec/serving/port          | "grpc" | InvalidTemplate | spec.serving.port "grpc" is not the name of a container port
 /spec/serving/template/spec | {"containers": [{"name": "server", "ports": "8082"}]} | InvalidTemplate | spec.serving.template.spec is no pod spec
+/spec/analysis/latency      | {"meanBelow": "500ms", "timeLimit": "300ms"} | InvalidAnalysis | timeLimit 300ms is not above meanBelow 500ms
+/spec/analysis/errors       | {"notWorseThanStable": "0%"} | InvalidAnalysis | "0%" is no percentage above 0
 "#;
 
 /// The rows of a table: a manifest, where it is wrong, and the other cells.

@@ -112,19 +112,22 @@ pub fn common_layout(canary: &[Series], stable: &[Series]) -> Option<Layout> {
 
 /// The blocks that are complete at `now`, oldest first.
 ///
-/// A block is complete when every target that was there has been scraped past its end, or two scrapes and ten
-/// seconds later at the latest. Guarantees: each observation is in one block, or late, exactly once, as long as each
+/// A block is complete when every target that was there, of pods and gateway, has been scraped past its end, or two
+/// scrapes and ten seconds later at the latest. Guarantees: each observation is in one block, or late, exactly once, as long as each
 /// call goes on from the `end` and the `mark` of the last block of the call before; a block in which a target of either
 /// arm was not scraped is a gap; pods that come and go make no gap.
 pub fn closed(canary: &[Series], stable: &[Series], cut: &Cut<'_>, now: Timestamp) -> Vec<Closed> {
     let arms = [canary, stable].map(|arm| targets(arm, cut.layout));
     let gateway = [canary, stable].map(|arm| behind_gateway(arm, cut.layout));
-    let grace = grace(&arms);
+    let grace = grace(arms.iter().chain(&gateway));
     let mut blocks = Vec::new();
     let (mut start, mut mark) = (cut.from, cut.mark);
     while let Some(end) = start.checked_add(cut.length).ok().filter(|end| *end <= now) {
         let overdue = now.duration_since(end) >= grace;
-        if !overdue && !arms.iter().all(|arm| is_past(arm, end, cut.max_gap)) {
+        let is_complete = arms.iter().all(|arm| is_past(arm, end, cut.max_gap).unwrap_or(false))
+            // A gateway that says nothing is not waited for.
+            && gateway.iter().all(|arm| is_past(arm, end, cut.max_gap).unwrap_or(true));
+        if !is_complete && !overdue {
             break;
         }
         let [canary, stable] = &arms;
@@ -191,9 +194,8 @@ pub fn earlier(arm: &[Series], cut: &Cut<'_>, blocks: i32) -> Vec<Arm> {
 }
 
 /// Two scrapes and the time until a sample is visible.
-fn grace(arms: &[Targets<'_>; 2]) -> SignedDuration {
+fn grace<'a>(arms: impl Iterator<Item = &'a Targets<'a>>) -> SignedDuration {
     let interval = arms
-        .iter()
         .flat_map(BTreeMap::values)
         .filter_map(|target| {
             let later = target.usable.iter().skip(1);
@@ -207,13 +209,14 @@ fn grace(arms: &[Targets<'_>; 2]) -> SignedDuration {
         .saturating_add(VISIBLE_AFTER)
 }
 
-/// Whether every target that was there around `end` has been scraped past it.
-fn is_past(arm: &Targets<'_>, end: Timestamp, max_gap: SignedDuration) -> bool {
+/// Whether every target that was there around `end` has been scraped past it; none when there was no target.
+fn is_past(arm: &Targets<'_>, end: Timestamp, max_gap: SignedDuration) -> Option<bool> {
     let mut around = arm
         .values()
         .filter(|target| end.duration_since(target.newest) <= max_gap)
         .peekable();
-    around.peek().is_some() && around.all(|target| target.newest >= end)
+    around.peek()?;
+    Some(around.all(|target| target.newest >= end))
 }
 
 /// Why an arm is not known in a block; none when it is.

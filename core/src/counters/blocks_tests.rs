@@ -210,6 +210,31 @@ fn requests_that_no_pod_ever_answered_are_known_to_the_gateway() {
 }
 
 #[test]
+fn a_block_waits_for_a_gateway_that_is_scraped_later_than_the_pods() {
+    let layout = layout();
+    let with_gateway = |name: &str, counts: &[(i64, f64, f64)]| {
+        let mut series = pod(name, &every_five(15));
+        series.extend(gateway(name, counts));
+        series
+    };
+    let stable = with_gateway("s", &[(-2, 0.0, 0.0), (4, 4.0, 0.0), (10, 10.0, 0.0)]);
+    let early = [(-2, 0.0, 0.0), (4, 4.0, 2.0)];
+    let waiting = with_gateway("c", &early);
+    assert_eq!(closed(&waiting, &stable, &cut(&layout), at(15)), []);
+
+    let in_time = with_gateway("c", &[early[0], early[1], (9, 9.0, 5.0), (14, 9.0, 9.0)]);
+    let blocks = closed(&in_time, &stable, &cut(&layout), at(15));
+    assert_eq!(requests(&blocks[0]), Some((14, 10)));
+
+    let silent = closed(&waiting, &stable, &cut(&layout), at(60));
+    assert_eq!(
+        silent[0].witness,
+        Witness::Gateway,
+        "what it said before it fell silent"
+    );
+}
+
+#[test]
 fn edges_are_compared_as_numbers() {
     let bucket = |le: &str| {
         let edge = super::super::Edge::new(le.parse().unwrap()).unwrap();
