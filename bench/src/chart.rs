@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use kubectl_serin::chart::{Chart, Curve};
-use serin_core::judge::{Block, Health, Late, Layout, Run, Settings};
+use serin_core::judge::{Beside, Block, Health, Late, Layout, Run, Settings};
 
 use crate::judge::{WARM_START, settings};
 use crate::traffic::{PURE_ERRORS, Scenario, Soak};
@@ -66,7 +66,7 @@ fn path(scenario: Scenario, layout: &Layout, seed: u64, number: u32) -> Result<V
             canary: canary.arm,
             stable: stable.arm,
         };
-        let look = run.look(&block, &Late::default(), Health::Fine);
+        let look = run.look(&block, &Late::default(), &Beside::default(), Health::Fine);
         logs.push(look.log_e_abort);
         if look.verdict.is_final() {
             break;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use serin_core::judge::{Block, Distribution, Health, Late, Layout, Run, Settings};
+use serin_core::judge::{Beside, Block, Distribution, Health, Late, Layout, Run, Settings};
 
 use crate::chart;
 use crate::machine::Machine;
@@ -200,7 +200,7 @@ fn cost(layout: &Layout, seed: u64) -> Result<f64> {
         })?;
         let began = Instant::now();
         for block in &blocks {
-            std::hint::black_box(run.look(block, &Late::default(), Health::Fine));
+            std::hint::black_box(run.look(block, &Late::default(), &Beside::default(), Health::Fine));
         }
         each.push(began.elapsed().as_secs_f64() * 1e6 / f64::from(LOOKS));
     }
@@ -277,7 +277,10 @@ pub(crate) fn run(out: &Path, runs: u32, seed: u64) -> Result<()> {
             .map(|answers| summary(answers, &[Decision::Withdraw]))
             .collect())
     };
-    let false_aborts = against("healthy canaries, 12 h", HEALTHY, runs)?;
+    let mut false_aborts = Vec::new();
+    for (name, scenario) in scenarios::healthy() {
+        false_aborts.push((name, against(name, scenario, runs)?));
+    }
     let mut withdrawals = Vec::new();
     for (name, scenario) in scenarios::bad() {
         withdrawals.push((name, against(name, scenario, some)?));

@@ -20,7 +20,7 @@ pub(crate) struct Page {
     pub(crate) some: u32,
     pub(crate) microseconds_per_look: f64,
     pub(crate) methods: Vec<String>,
-    pub(crate) false_aborts: Vec<Value>,
+    pub(crate) false_aborts: Vec<(&'static str, Vec<Value>)>,
     pub(crate) withdrawals: Vec<(&'static str, Vec<Value>)>,
     /// By evidence, at the end of the soak, withdrawn, left to a person.
     pub(crate) promotions: Vec<(&'static str, [Value; 4])>,
@@ -74,17 +74,20 @@ impl Page {
     fn false_aborts(&self, text: &mut String) -> Result<()> {
         writeln!(
             text,
-            "## Healthy canaries withdrawn within 12 hours ({} soaks, 720 looks)\n\n\
-             | method | withdrawn (95 % interval) |\n|---|---|",
-            self.runs
+            "## Healthy canaries withdrawn within 12 hours ({} soaks each, 720 looks)\n\nShares with their 95 % \
+             intervals.\n\n| canary | {} |\n|---|{}",
+            self.runs,
+            self.methods.join(" | "),
+            "---|".repeat(self.methods.len())
         )?;
-        for (name, summary) in self.methods.iter().zip(&self.false_aborts) {
-            writeln!(text, "| {name} | {} |", percent(summary))?;
+        for (name, summaries) in &self.false_aborts {
+            let cells: Vec<String> = summaries.iter().map(percent).collect();
+            writeln!(text, "| {name} | {} |", cells.join(" | "))?;
         }
         writeln!(
             text,
-            "\nThe last two are rivals whose limits were set, on {} other healthy soaks of the same service, so that \
-             they withdraw about 1 % over the whole soak: nobody has those soaks beforehand.\n",
+            "\nThe last two are rivals whose limits were set, on {} other healthy soaks of the service described \
+             above, so that they withdraw about 1 % over the whole soak: nobody has those soaks beforehand.\n",
             self.runs
         )?;
         Ok(())

@@ -1,6 +1,6 @@
 //! Other ways to judge a canary, as their users configure them, on the same minutes.
 
-use serin_core::judge::{Block, Health, Late, Run, Settings, Trials, Verdict};
+use serin_core::judge::{Beside, Block, Health, Late, Run, Settings, Trials, Verdict};
 
 use crate::traffic::Minute;
 
@@ -45,7 +45,11 @@ impl Method for Serin {
             canary: canary.arm.clone(),
             stable: stable.arm.clone(),
         };
-        match self.0.look(&block, &Late::default(), Health::Fine).verdict {
+        match self
+            .0
+            .look(&block, &Late::default(), &Beside::default(), Health::Fine)
+            .verdict
+        {
             Verdict::Collecting | Verdict::Hold(_) => None,
             Verdict::Abort(_) => Some(Decision::Withdraw),
             Verdict::Promote(serin_core::judge::PromoteReason::Evidence) => Some(Decision::Promote),

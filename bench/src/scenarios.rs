@@ -8,8 +8,28 @@ pub(crate) const TAIL: &str = "tail only: 5 % of requests + 1 s (serin: distribu
 /// A healthy service of which everybody waits as long as it takes.
 const PATIENT: Scenario = Scenario { cap: 30.0, ..HEALTHY };
 
+/// Canaries that should not be withdrawn.
+pub(crate) fn healthy() -> [(&'static str, Scenario); 4] {
+    let bursting = |canary, stable| Scenario {
+        bursts: Some((canary, stable)),
+        ..PURE_ERRORS
+    };
+    [
+        ("as described above", HEALTHY),
+        (
+            "errors 1 %, the canary's in bursts (gamma, shape 1; stable 9)",
+            bursting(1.0, 9.0),
+        ),
+        ("errors 1 %, both arms in bursts (shape 1)", bursting(1.0, 1.0)),
+        (
+            "errors 1 %, both arms in wild bursts (shape 0.3)",
+            bursting(0.3, 0.3),
+        ),
+    ]
+}
+
 /// Canaries that should be withdrawn.
-pub(crate) fn bad() -> [(&'static str, Scenario); 13] {
+pub(crate) fn bad() -> [(&'static str, Scenario); 14] {
     let times = |errors_times| Scenario {
         errors_times,
         ..PURE_ERRORS
@@ -31,6 +51,13 @@ pub(crate) fn bad() -> [(&'static str, Scenario); 13] {
                 day: 0.0,
                 look: 15.0,
                 ..times(5.0)
+            },
+        ),
+        (
+            "errors 1 → 3 %, both arms in bursts (shape 1)",
+            Scenario {
+                bursts: Some((1.0, 1.0)),
+                ..times(3.0)
             },
         ),
         (

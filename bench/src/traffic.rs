@@ -2,7 +2,7 @@
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Binomial, Distribution as _, Normal, Poisson, StandardNormal};
+use rand_distr::{Binomial, Distribution as _, Gamma, Normal, Poisson, StandardNormal};
 use serin_core::judge::{Arm, Layout, Trials};
 
 /// Minutes of a day.
@@ -39,6 +39,9 @@ pub(crate) struct Scenario {
     pub(crate) slower: f64,
     /// Share of the canary's requests that take much longer, and by how many seconds.
     pub(crate) tail: (f64, f64),
+    /// Bursts of errors: each arm's rate is multiplied, look by look, by a gamma factor of mean 1 and this shape, of
+    /// canary and stable. A small arm bursts more: a shape of 1 is a standard deviation of 100 %.
+    pub(crate) bursts: Option<(f64, f64)>,
 }
 
 /// A service at 20 requests a second, a tenth of them to the canary, with a time limit of 0.8 s that adds some errors
@@ -57,6 +60,7 @@ pub(crate) const HEALTHY: Scenario = Scenario {
     errors_plus: 0.0,
     slower: 1.0,
     tail: (0.0, 0.0),
+    bursts: None,
 };
 
 /// The same with a time limit that nobody reaches and 1 % of errors: all errors are drawn.
@@ -111,10 +115,23 @@ impl Soak {
         self.load = kept * self.load + (1.0 - kept * kept).sqrt() * s.drift * shock;
         let requests = s.look * s.rate * (1.0 + 0.4 * swing);
         let rate = s.errors * (1.0 + 0.8 * swing);
-        let canary_rate = (rate * s.errors_times + s.errors_plus).min(1.0);
+        let [burst, stable_burst] = self.bursts();
+        let canary_rate = ((rate * s.errors_times + s.errors_plus) * burst).min(1.0);
+        let stable_rate = (rate * stable_burst).min(1.0);
         let canary = self.serve(requests * s.share, canary_rate, s.mean * s.slower, s.tail);
-        let stable = self.serve(requests * (1.0 - s.share), rate, s.mean, (0.0, 0.0));
+        let stable = self.serve(requests * (1.0 - s.share), stable_rate, s.mean, (0.0, 0.0));
         (canary, stable)
+    }
+
+    /// Factors of the error rates, of canary and stable.
+    fn bursts(&mut self) -> [f64; 2] {
+        let Some((canary, stable)) = self.scenario.bursts else {
+            return [1.0; 2];
+        };
+        [canary, stable].map(|shape| {
+            let factor = Gamma::new(shape, 1.0 / shape).ok();
+            factor.map_or(1.0, |gamma| gamma.sample(&mut self.random))
+        })
     }
 
     fn serve(&mut self, requests: f64, errors: f64, mean: f64, tail: (f64, f64)) -> Minute {

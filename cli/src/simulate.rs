@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result, bail, ensure};
 use jiff::{SignedDuration, Timestamp};
 use serin_core::counters::Witness;
-use serin_core::judge::{Arm, Block, Health, Late, Layout, Look, Method, Run, Settings, Trials};
+use serin_core::judge::{Arm, Beside, Block, Health, Late, Layout, Look, Method, Run, Settings, Trials};
 use serin_core::period::Period;
 use serin_core::plan::describe;
 use serin_core::record::{Began, Looked, Record};
@@ -138,15 +138,15 @@ pub(crate) fn table(text: &str, settings: Settings) -> Result<Record> {
             stable: row.arm("stable", &layout, &edges)?,
         };
         let end = start.saturating_add(settings.block).unwrap_or(Timestamp::MAX);
-        let look = run.look(&block, &Late::default(), Health::Fine);
+        let look = run.look(&block, &Late::default(), &Beside::default(), Health::Fine);
         looked.push(Looked {
             start,
             end,
-            weight: 0,
             block,
             late: Late::default(),
             missing: None,
             witness: Witness::default(),
+            beside: Beside::default(),
             look,
         });
         start = end;

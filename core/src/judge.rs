@@ -16,6 +16,7 @@
 //! Pure: no clock, no entropy. Equal blocks give equal bits, resumed or not.
 
 mod arm;
+mod cross_check;
 mod evidence;
 mod exceedance;
 mod floor_bet;
@@ -36,6 +37,7 @@ mod watch;
 mod worst;
 
 pub use self::arm::{Arm, Block, Late, Trials};
+pub use self::cross_check::Beside;
 pub use self::exceedance::Exceedance;
 pub use self::floor_bet::FloorBet;
 pub use self::layout::{Histogram, Layout, LayoutError};
@@ -52,7 +54,9 @@ pub use self::settings::{
 };
 pub use self::split::split_evidence;
 pub use self::totals::{ArmTotals, Arms, Blocks};
-pub use self::two_arm::{Design, Null, Rates, TwoArm, TwoArmState, effect_grid};
+pub use self::two_arm::{
+    Design, Neighbours, Null, Rates, Reference, Temper, TwoArm, TwoArmState, effect_grid,
+};
 pub use self::verdict::{
     AbortReason, Condition, Consequence, InconclusiveReason, Kind, Look, PromoteReason, Question, Support,
     Verdict,

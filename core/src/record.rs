@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::counters::Witness;
-use crate::judge::{Arm, Block, Health, Late, Look, Run, Settings, SettingsError};
+use crate::judge::{Arm, Beside, Block, Health, Late, Look, Run, Settings, SettingsError};
 
 /// One line of a record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,8 +57,6 @@ pub struct Looked {
     pub start: Timestamp,
     /// When it ended.
     pub end: Timestamp,
-    /// Percent of the traffic that the canary was meant to get.
-    pub weight: i32,
     /// What it holds.
     pub block: Block,
     /// What became known of the time before.
@@ -70,6 +68,9 @@ pub struct Looked {
     /// Who counted its requests.
     #[serde(default)]
     pub witness: Witness,
+    /// What else is known of it.
+    #[serde(default)]
+    pub beside: Beside,
     /// What followed from it.
     pub look: Look,
 }
@@ -148,7 +149,7 @@ impl Record {
         }
         let mut looks = Vec::with_capacity(self.looked.len());
         for one in &self.looked {
-            let look = run.look(&one.block, &one.late, Health::Fine);
+            let look = run.look(&one.block, &one.late, &one.beside, Health::Fine);
             let is_final = look.verdict.is_final();
             looks.push(look);
             if is_final {

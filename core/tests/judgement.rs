@@ -1,10 +1,11 @@
 //! Laws of the judgement: what must hold for any counts, checked by enumeration and by property.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
+use jiff::SignedDuration;
 use proptest::prelude::*;
 use serin_core::judge::{
-    Arm, Block, Claim, Condition, Design, FloorBet, Health, Histogram, Late, Layout, MeanBet, MeanPrior,
-    MeanRatio, Method, Null, Run, Settings, Trials, TwoArm, Verdict,
+    Arm, Beside, Block, Claim, Condition, Design, FloorBet, Health, Histogram, Late, Layout, MeanBet,
+    MeanPrior, MeanRatio, Method, Null, Reference, Run, Settings, Trials, TwoArm, Verdict,
 };
 
 fn binomial(n: u64, k: u64, p: f64) -> f64 {
@@ -90,10 +91,13 @@ proptest! {
         (null, claim) in nulls(),
         sizes in prop::collection::vec((0u64..4, 0u64..4, 0.01f64..0.6, 0.0f64..1.0), 1..4),
         history in prop::collection::vec(trials(20), 0..30),
-        tempered in any::<bool>(),
+        tempered in prop::option::of(prop::sample::select(vec![Reference::Remembered, Reference::Neighbours])),
     ) {
         let design = Design::new(null, claim);
-        let mut test = TwoArm::new(if tempered { design.tempered().clipped(0.5) } else { design });
+        let mut test = TwoArm::new(match tempered {
+            Some(against) => design.tempered(against).clipped(0.5),
+            None => design,
+        });
         for stable in history {
             test.expect(stable);
         }
@@ -213,7 +217,7 @@ proptest! {
                 1 => Block::Warmup { stable: Some(stable) },
                 _ => Block::Seen { canary: empty.clone(), stable },
             };
-            let look = run.look(&block, &Late::default(), Health::Fine);
+            let look = run.look(&block, &Late::default(), &Beside::default(), Health::Fine);
             prop_assert!(!matches!(look.verdict, Verdict::Promote(_)), "{look:?}");
             prop_assert_ne!(look.verdict.consequence(), serin_core::judge::Consequence::Promote);
         }
@@ -247,7 +251,8 @@ fn half_a_day(means_ms: impl Iterator<Item = f64>) -> Verdict {
             canary: served(&settings, 120, mean),
             stable: served(&settings, 480, 300.0),
         };
-        run.look(&block, &Late::default(), Health::Fine).verdict
+        run.look(&block, &Late::default(), &Beside::default(), Health::Fine)
+            .verdict
     });
     looks.last().unwrap()
 }
@@ -280,7 +285,8 @@ fn a_total_failure_is_seen_at_the_first_look_with_fifteen_requests() {
     let verdicts: Vec<bool> = (0..3)
         .map(|_| {
             matches!(
-                run.look(&block, &Late::default(), Health::Fine).verdict,
+                run.look(&block, &Late::default(), &Beside::default(), Health::Fine)
+                    .verdict,
                 Verdict::Abort(_)
             )
         })
@@ -293,9 +299,46 @@ fn an_outage_is_a_state_and_not_a_verdict() {
     let settings = Settings::default();
     let mut run = Run::new(settings).unwrap();
     let looks: Vec<Verdict> = (0..40)
-        .map(|_| run.look(&Block::Gap, &Late::default(), Health::Fine).verdict)
+        .map(|_| {
+            run.look(&Block::Gap, &Late::default(), &Beside::default(), Health::Fine)
+                .verdict
+        })
         .collect();
     assert_eq!(looks[0], Verdict::Hold(Condition::LowCoverage));
     assert_eq!(looks[5], Verdict::Hold(Condition::MetricsStale));
     assert_eq!(looks[39], Verdict::Hold(Condition::MetricsUnavailable));
+}
+
+#[test]
+fn a_canary_on_a_chosen_slice_is_never_promoted_and_says_why() {
+    let settings = Settings {
+        soak: SignedDuration::from_hours(1),
+        ..Settings::default()
+    };
+    let verdicts = |share| {
+        let mut run = Run::new(settings.clone()).unwrap();
+        let beside = Beside {
+            share,
+            ..Beside::default()
+        };
+        let block = Block::Seen {
+            canary: served(&settings, 240, 300.0),
+            stable: served(&settings, 480, 300.0),
+        };
+        (0..60)
+            .map(|_| {
+                run.look(&block, &Late::default(), &beside, Health::Fine)
+                    .verdict
+                    .to_string()
+            })
+            .collect::<Vec<_>>()
+    };
+    let [fair, chosen] = [None, Some(0.2)].map(verdicts);
+    assert_eq!(fair[40], "Evidence");
+    assert_eq!(chosen[40], "TrafficSplitOff");
+    assert!(!chosen.contains(&"Evidence".to_owned()));
+    assert_eq!(
+        chosen[59], "TrafficSplitOff",
+        "undecided at the end, for the same reason"
+    );
 }

@@ -132,7 +132,7 @@ impl Archive {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serin_core::judge::{Block, Health, Late, Run, Settings};
+    use serin_core::judge::{Beside, Block, Health, Late, Run, Settings};
     use serin_core::record::{Began, Looked};
 
     const RECORD: Record<'_> = Record {
@@ -156,15 +156,15 @@ mod tests {
         }));
         let looks = (0..12).map(|number| {
             let start = at + jiff::SignedDuration::from_mins(number);
-            let look = run.look(&Block::Gap, &Late::default(), Health::Fine);
+            let look = run.look(&Block::Gap, &Late::default(), &Beside::default(), Health::Fine);
             Entry::Looked(Box::new(Looked {
                 start,
                 end: start + jiff::SignedDuration::from_mins(1),
-                weight: 20,
                 block: Block::Gap,
                 late: Late::default(),
                 missing: None,
                 witness: serin_core::counters::Witness::Pods,
+                beside: Beside::default(),
                 look,
             }))
         });

@@ -63,6 +63,8 @@ pub struct Closed {
     pub missing: Option<String>,
     /// Who counted its requests.
     pub witness: Witness,
+    /// Requests of canary and stable as the pods counted them, where the gateway is the witness.
+    pub pods: Option<[Trials; 2]>,
 }
 
 /// What happened between two scrapes of a target.
@@ -134,7 +136,7 @@ pub fn closed(canary: &[Series], stable: &[Series], cut: &Cut<'_>, now: Timestam
         let missing = absent(canary, start, end)
             .map(|why| format!("the canary: {why}"))
             .or_else(|| absent(stable, start, end).map(|why| format!("stable: {why}")));
-        let mut witness = Witness::Pods;
+        let (mut witness, mut pods) = (Witness::Pods, None);
         let (block, late) = if missing.is_some() {
             (Block::Gap, Late::default())
         } else {
@@ -142,6 +144,7 @@ pub fn closed(canary: &[Series], stable: &[Series], cut: &Cut<'_>, now: Timestam
             let [mut canary, mut stable] = [canary, stable].map(|arm| served(arm, cut, within));
             if gateway.iter().all(|arm| absent(arm, start, end).is_none()) {
                 witness = Witness::Gateway;
+                pods = Some([&canary, &stable].map(|[arm, _]| arm.requests));
                 for (arm, seen) in [&mut canary, &mut stable].into_iter().zip(&gateway) {
                     for (arm, seen) in arm.iter_mut().zip(served(seen, cut, within)) {
                         arm.requests = seen.requests;
@@ -167,6 +170,7 @@ pub fn closed(canary: &[Series], stable: &[Series], cut: &Cut<'_>, now: Timestam
             mark,
             missing,
             witness,
+            pods,
         });
         start = end;
     }

@@ -199,6 +199,7 @@ fn requests_that_no_pod_ever_answered_are_known_to_the_gateway() {
     ));
     let both = closed(&canary, &stable, &cut(&layout), at(15));
     assert_eq!(both[0].witness, Witness::Gateway);
+    assert_eq!(both[0].pods, Some([Trials::new(0, 10), Trials::new(0, 10)]));
     let Block::Seen { canary, stable } = &both[0].block else {
         panic!("a block with data: {:?}", both[0]);
     };

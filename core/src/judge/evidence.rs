@@ -63,15 +63,18 @@ fn error_designs(settings: &Settings) -> [Design; 2] {
         Design::new(Null::Ratio(errors.ratio), Claim::Worse),
         Design::new(Null::Difference(errors.margin), Claim::NotWorse),
     ]
-    .map(|design| design.tempered().clipped(settings.clip))
+    .map(|design| design.tempered(settings.bursts).clipped(settings.clip))
 }
 
-fn quality_designs(quality: &Quality, clip: f64) -> [Design; 2] {
+fn quality_designs(quality: &Quality, settings: &Settings) -> [Design; 2] {
     [
         Design::new(Null::Difference(quality.tolerance), Claim::Worse),
         Design::new(Null::Difference(quality.margin), Claim::NotWorse),
     ]
-    .map(|design| design.expecting(0.5, 2.0).tempered().clipped(clip))
+    .map(|design| {
+        let design = design.expecting(0.5, 2.0).tempered(settings.bursts);
+        design.clipped(settings.clip)
+    })
 }
 
 fn objective_design(judged: &Distribution, clip: f64) -> Design {
@@ -120,7 +123,7 @@ impl Evidence {
                 })
             }),
             quality: settings.quality.as_ref().map(|judged| {
-                let [worse, not_worse] = quality_designs(judged, clip).map(TwoArm::new);
+                let [worse, not_worse] = quality_designs(judged, settings).map(TwoArm::new);
                 Pair { worse, not_worse }
             }),
         }
@@ -305,7 +308,7 @@ impl Evidence {
                 },
             )?,
             quality: both(settings.quality.as_ref(), state.quality, |judged, states| {
-                resume_pair(quality_designs(judged, clip), states)
+                resume_pair(quality_designs(judged, settings), states)
             })?,
         })
     }

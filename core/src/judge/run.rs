@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::arm::{Arm, Block, Late, Trials};
+use super::cross_check::{Beside, CrossCheck};
 use super::evidence::{self, Evidence};
 use super::logs::merge;
 use super::settings::{Method, OnInconclusive, OnUnavailable, Settings, SettingsError, Weights};
@@ -62,6 +63,8 @@ struct Memory {
     failing: VecDeque<(Trials, Trials)>,
     /// The last blocks with traffic in both arms: stable's requests, successes, seconds.
     baseline: VecDeque<(Trials, u64, f64)>,
+    #[serde(default)]
+    cross_check: CrossCheck,
     latest: Option<Look>,
 }
 
@@ -107,11 +110,11 @@ impl Run {
     }
 
     /// Takes the next block and answers the verdict. After a final verdict nothing changes any more.
-    pub fn look(&mut self, block: &Block, late: &Late, health: Health) -> Look {
+    pub fn look(&mut self, block: &Block, late: &Late, beside: &Beside, health: Health) -> Look {
         if let Some(ended) = self.memory.latest.as_ref().filter(|look| look.verdict.is_final()) {
             return ended.clone();
         }
-        let kind = self.take(block, late);
+        let kind = self.take(block, late, beside);
         let abort = supports(self.evidence.for_abort(), &mut self.memory.best_abort);
         let promote = supports(self.evidence.for_promote(), &mut self.memory.best_promote);
         let log_e_abort = self.merged(&abort);
@@ -157,7 +160,7 @@ impl Run {
         &self.settings
     }
 
-    fn take(&mut self, block: &Block, late: &Late) -> Kind {
+    fn take(&mut self, block: &Block, late: &Late, beside: &Beside) -> Kind {
         let first_slow = self.evidence.first_slow();
         let memory = &mut self.memory;
         memory.block = memory.block.saturating_add(1);
@@ -181,6 +184,7 @@ impl Run {
             Block::Seen { canary, stable } => {
                 memory.gaps = 0;
                 memory.notice_traffic(&self.settings, canary, stable);
+                memory.cross_check.take(beside, canary, stable);
                 self.evidence.update(&self.settings, canary, stable);
                 memory.totals.canary.add(canary, first_slow);
                 memory.totals.stable.add(stable, first_slow);
@@ -246,12 +250,7 @@ impl Run {
             return self.end_of_soak(conditions);
         }
         if times(settings.block, self.memory.block) >= settings.deadline {
-            let consequence = match settings.on_inconclusive {
-                OnInconclusive::RollBack => Consequence::RollBack,
-                // Missing data or traffic can never promote.
-                OnInconclusive::Hold | OnInconclusive::Promote => Consequence::Hold,
-            };
-            return Verdict::Inconclusive(InconclusiveReason::InsufficientData, consequence);
+            return self.without_data(InconclusiveReason::InsufficientData);
         }
         let unavailable = conditions.contains(&Condition::MetricsUnavailable);
         if unavailable && settings.on_unavailable == OnUnavailable::RollBack {
@@ -311,6 +310,8 @@ impl Run {
                 lasted(memory.without_stable) >= settings.no_traffic_after,
             ),
             (Condition::BaselineUnhealthy, self.baseline_is_unhealthy()),
+            (Condition::TrafficSplitOff, memory.cross_check.is_split_off()),
+            (Condition::WitnessesDisagree, memory.cross_check.is_contradicted()),
         ];
         states
             .into_iter()
@@ -333,6 +334,15 @@ impl Run {
         failing || (successes > 0 && seconds / successes as f64 >= self.settings.latency.limit_seconds)
     }
 
+    /// Nothing could be said for want of data that can be believed, which can never promote.
+    fn without_data(&self, reason: InconclusiveReason) -> Verdict {
+        let consequence = match self.settings.on_inconclusive {
+            OnInconclusive::RollBack => Consequence::RollBack,
+            OnInconclusive::Hold | OnInconclusive::Promote => Consequence::Hold,
+        };
+        Verdict::Inconclusive(reason, consequence)
+    }
+
     /// The soak is complete and the data suffice: the classic rule, then the margins.
     fn end_of_soak(&self, conditions: &[Condition]) -> Verdict {
         let settings = &self.settings;
@@ -343,6 +353,17 @@ impl Run {
         else {
             return Verdict::Abort(AbortReason::ClassicLimit);
         };
+        for (condition, reason) in [
+            (Condition::TrafficSplitOff, InconclusiveReason::TrafficSplitOff),
+            (
+                Condition::WitnessesDisagree,
+                InconclusiveReason::WitnessesDisagree,
+            ),
+        ] {
+            if conditions.contains(&condition) {
+                return self.without_data(reason);
+            }
+        }
         let errors_within = below(
             canary.requests.share(),
             stable.requests.share(),

@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
+use super::two_arm::Reference;
 
 /// How a canary is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +126,9 @@ pub struct Settings {
     pub quality: Option<Quality>,
     /// Weights of the questions.
     pub weights: Weights,
+    /// What stable's blocks are compared with to tell bursts from chance, which tempers errors and quality.
+    #[serde(default)]
+    pub bursts: Reference,
     /// Most that one block may add to one bet, as a logarithm: one block never decides alone.
     pub clip: f64,
     /// Observed time after which the classic rule decides.
@@ -220,6 +224,7 @@ impl Default for Settings {
             distribution: None,
             quality: None,
             weights: Weights::default(),
+            bursts: Reference::Neighbours,
             clip: std::f64::consts::LN_10,
             soak: SignedDuration::from_hours(12),
             min_soak: SignedDuration::from_mins(30),

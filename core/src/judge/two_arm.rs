@@ -19,6 +19,8 @@ const ALTERNATIVE_MARGIN: f64 = 1e-6;
 const SETTLING_BLOCKS: u64 = 5;
 /// Weight of measured blocks from which the dispersion is believed.
 const DISPERSION_WEIGHT: f64 = 20.0;
+/// Half-life of the neighbours of a block, in blocks: long enough to hold some errors, short beside a drift of load.
+const NEIGHBOURS_HALFLIFE: f64 = 1.0;
 
 /// What the rates are compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,6 +40,27 @@ pub struct Rates {
     pub stable: f64,
 }
 
+/// How the dispersion of stable's blocks is measured, which tempers the evidence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Temper {
+    /// Half-life of what was measured, in blocks.
+    pub halflife_blocks: f64,
+    /// What each block is compared with.
+    pub against: Reference,
+}
+
+/// What a block of stable is compared with, to tell bursts from chance. Any choice keeps the guarantee: it looks at
+/// the past alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reference {
+    /// The rate as the test remembers it. A load that drifts for longer than that passes for bursts, though both arms
+    /// share it, and evidence is thrown away; so does the first error after hours without any.
+    #[default]
+    Remembered,
+    /// The blocks just before, by the chi-squared of a table of two rows: only what jumps from block to block counts.
+    Neighbours,
+}
+
 /// How a [`TwoArm`] test is built. Frozen for its life.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Design {
@@ -53,10 +76,10 @@ pub struct Design {
     pub prior_rate: f64,
     /// Requests that this belief is worth.
     pub prior_requests: f64,
-    /// Half-life, in blocks, of the dispersion that tempers the evidence; none leaves it as it is.
+    /// How the evidence is tempered; none leaves it as it is.
     ///
     /// Bursts and retries inside a block make counts wilder than chance; the log factor is divided by how much.
-    pub temper_halflife_blocks: Option<f64>,
+    pub temper: Option<Temper>,
     /// Most that one block may add to one bet, as a logarithm; infinite leaves it as it is.
     pub clip: f64,
 }
@@ -76,16 +99,19 @@ impl Design {
             halflife_blocks: 10.0,
             prior_rate: 0.01,
             prior_requests: 50.0,
-            temper_halflife_blocks: None,
+            temper: None,
             clip: f64::INFINITY,
         }
     }
 
     /// The same with tempering, half-life 60 blocks.
     #[must_use]
-    pub fn tempered(self) -> Self {
+    pub fn tempered(self, against: Reference) -> Self {
         Self {
-            temper_halflife_blocks: Some(60.0),
+            temper: Some(Temper {
+                halflife_blocks: 60.0,
+                against,
+            }),
             ..self
         }
     }
@@ -230,6 +256,43 @@ pub struct TwoArmState {
     pub weight: f64,
     /// Blocks of stable seen.
     pub blocks: u64,
+    /// Stable's last blocks, faded quickly.
+    #[serde(default, skip_serializing_if = "Neighbours::is_empty")]
+    pub neighbours: Neighbours,
+}
+
+/// The blocks just before the next one, weighted by their distance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Neighbours {
+    /// Bad outcomes.
+    pub bad: f64,
+    /// Outcomes.
+    pub all: f64,
+    /// Outcomes by the square of their weight: what the variance of the rate grows with.
+    pub squared: f64,
+}
+
+impl Neighbours {
+    fn is_empty(&self) -> bool {
+        self.all == 0.0
+    }
+
+    /// How surprising a block is beside them, squared: about 1 by chance. The variance is that of the pooled rate, so
+    /// that a single error after none is no wonder.
+    fn surprise(&self, bad: f64, all: f64) -> f64 {
+        let rate = self.bad / self.all;
+        let pooled = (self.bad + bad) / (self.all + all);
+        let variance = pooled * (1.0 - pooled) * all * (1.0 + all * self.squared / (self.all * self.all));
+        // Where nothing failed, or everything, the difference is 0 too.
+        (bad - rate * all).powi(2) / variance.max(1e-9)
+    }
+
+    fn take(&mut self, bad: f64, all: f64) {
+        let fade = decay(NEIGHBOURS_HALFLIFE);
+        self.bad = self.bad * fade + bad;
+        self.all = self.all * fade + all;
+        self.squared = self.squared * fade * fade + all;
+    }
 }
 
 impl TwoArm {
@@ -242,6 +305,7 @@ impl TwoArm {
             surprise: 0.0,
             weight: 0.0,
             blocks: 0,
+            neighbours: Neighbours::default(),
         };
         Self { design, state }
     }
@@ -253,7 +317,7 @@ impl TwoArm {
 
     /// How much wilder than chance stable's blocks are: what divides the next block's log factor, at least 1.
     pub fn dispersion(&self) -> f64 {
-        if self.design.temper_halflife_blocks.is_some() && self.state.weight > DISPERSION_WEIGHT {
+        if self.design.temper.is_some() && self.state.weight > DISPERSION_WEIGHT {
             (self.state.surprise / self.state.weight).max(1.0)
         } else {
             1.0
@@ -283,14 +347,19 @@ impl TwoArm {
         }
         let (bad, all) = (stable.bad as f64, stable.all as f64);
         let state = &mut self.state;
-        if let Some(halflife) = self.design.temper_halflife_blocks
-            && state.blocks > SETTLING_BLOCKS
-        {
-            let rate = state.bad / state.all;
-            let variance = rate * (1.0 - rate) * all * (1.0 + all / state.all);
-            let fade = decay(halflife);
-            state.surprise = state.surprise * fade + (bad - rate * all).powi(2) / variance.max(1e-9);
-            state.weight = state.weight * fade + 1.0;
+        if let Some(temper) = self.design.temper {
+            if state.blocks > SETTLING_BLOCKS {
+                let surprise = match temper.against {
+                    Reference::Remembered => surprise_at(state.bad / state.all, state.all, bad, all),
+                    Reference::Neighbours => state.neighbours.surprise(bad, all),
+                };
+                let fade = decay(temper.halflife_blocks);
+                state.surprise = state.surprise * fade + surprise;
+                state.weight = state.weight * fade + 1.0;
+            }
+            if temper.against == Reference::Neighbours {
+                state.neighbours.take(bad, all);
+            }
         }
         let fade = decay(self.design.halflife_blocks);
         state.bad = state.bad * fade + bad;
@@ -307,6 +376,12 @@ impl TwoArm {
     pub(super) fn resume(design: Design, state: TwoArmState) -> Option<Self> {
         (state.logs.len() == design.grid.len()).then_some(Self { design, state })
     }
+}
+
+/// How surprising a block is, squared, beside a rate that is known from `known` outcomes: about 1 by chance.
+fn surprise_at(rate: f64, known: f64, bad: f64, all: f64) -> f64 {
+    let variance = rate * (1.0 - rate) * all * (1.0 + all / known);
+    (bad - rate * all).powi(2) / variance.max(1e-9)
 }
 
 /// Log likelihood ratio of one block between `alternative` and its projection on the null.

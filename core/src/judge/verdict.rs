@@ -50,6 +50,10 @@ pub enum Condition {
     NoStableTraffic,
     /// Stable itself fails or is slow: "as good as stable" says little.
     BaselineUnhealthy,
+    /// The canary gets another share of the requests than it was meant to.
+    TrafficSplitOff,
+    /// Gateway and pods count differently.
+    WitnessesDisagree,
 }
 
 impl Question {
@@ -75,6 +79,8 @@ impl Condition {
             Self::NoCanaryTraffic => "NoCanaryTraffic",
             Self::NoStableTraffic => "NoStableTraffic",
             Self::BaselineUnhealthy => "BaselineUnhealthy",
+            Self::TrafficSplitOff => "TrafficSplitOff",
+            Self::WitnessesDisagree => "WitnessesDisagree",
         }
     }
 }
@@ -112,6 +118,10 @@ pub enum InconclusiveReason {
     MetricsUnavailable,
     /// At the end of the soak the canary looks worse than its margin.
     MarginNotShown,
+    /// At the end of the soak the canary had got another share of the requests than it was meant to.
+    TrafficSplitOff,
+    /// At the end of the soak gateway and pods had counted differently.
+    WitnessesDisagree,
 }
 
 /// What is to be done.

@@ -172,6 +172,14 @@ impl fmt::Display for Because {
             Self::Unsure(Condition::NoStableTraffic, _) => {
                 f.write_str("the stable version gets no requests, there is nothing to compare with")
             }
+            Self::Unsure(Condition::TrafficSplitOff, _) => f.write_str(
+                "the canary gets another share of the requests than it was given: is it asked past the gateway, or \
+                 by a header? Nothing is promoted on a chosen slice",
+            ),
+            Self::Unsure(Condition::WitnessesDisagree, _) => f.write_str(
+                "gateway and pods count different numbers of answers: nothing is promoted on counts that contradict \
+                 each other",
+            ),
             Self::Unsure(condition, _) => write!(f, "nothing is promoted: {}", condition.as_str()),
             Self::Inconclusive(why) => write!(f, "undecided: {why}"),
             Self::MetricsUnavailable(why) => write!(f, "no metrics, the clock stands: {why}"),

@@ -7,7 +7,9 @@ use super::stages::{Look, Move};
 use super::telling::{inconclusive, observing, outcome, waiting};
 use super::{Because, Canary, MetricsSeen, Soak, Stage, wish};
 use crate::counters::{self, Closed, Cut, Series, Witness};
-use crate::judge::{self, Block, Checkpoint, Consequence, Health, Kind, Late, Run, Settings, Verdict};
+use crate::judge::{
+    self, Beside, Block, Checkpoint, Consequence, Health, Kind, Late, Run, Settings, Verdict,
+};
 use crate::policy::Policy;
 use crate::record::{Began, Entry, Looked};
 
@@ -287,7 +289,12 @@ impl Look<'_> {
             }
             known @ (Block::Seen { .. } | Block::Gap | Block::Warmup { .. }) => (known, closed.late),
         };
-        let look = run.look(&block, &late, Health::Fine);
+        let weight = super::State::step_weight(self.policy, canary);
+        let beside = Beside {
+            share: Some(f64::from(weight.get()) / 100.0),
+            pods: closed.pods,
+        };
+        let look = run.look(&block, &late, &beside, Health::Fine);
         judged.soak.block_from = closed.end;
         judged.soak.counted_until = closed.mark;
         if look.kind == Kind::Evaluated {
@@ -297,11 +304,11 @@ impl Look<'_> {
         judged.entries.push(Entry::Looked(Box::new(Looked {
             start: closed.start,
             end: closed.end,
-            weight: super::State::step_weight(self.policy, canary).get(),
             block,
             late,
             missing: closed.missing,
             witness: closed.witness,
+            beside,
             look,
         })));
     }
@@ -321,6 +328,7 @@ impl Look<'_> {
                 mark: judged.soak.counted_until,
                 missing: Some("Prometheus did not answer".into()),
                 witness: Witness::default(),
+                pods: None,
             };
             self.take(canary, judged, closed);
         }

@@ -81,6 +81,13 @@ pub(super) fn inconclusive(reason: InconclusiveReason) -> String {
             "the deadline came before enough traffic and data: abort it, or change spec to try again".into()
         }
         InconclusiveReason::MetricsUnavailable => "the metrics stayed away".into(),
+        InconclusiveReason::TrafficSplitOff => {
+            "the canary got another share of the requests than it was given, so it is no fair sample: a person decides"
+                .into()
+        }
+        InconclusiveReason::WitnessesDisagree => {
+            "gateway and pods counted different numbers of answers: a person decides".into()
+        }
         InconclusiveReason::MarginNotShown => {
             "at the end of the soak the canary looks worse than its margins allow, without proof: a person decides"
                 .into()

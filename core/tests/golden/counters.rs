@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use serin_core::counters::{Scraped, Target, block_of};
-use serin_core::judge::{Arm, ArmTotals, Block, Health, Late, Layout, Method, Run, Settings, Trials};
+use serin_core::judge::{Arm, ArmTotals, Beside, Block, Health, Late, Layout, Method, Run, Settings, Trials};
 
 use crate::cases::{close, get, layout, section};
 
@@ -135,9 +135,10 @@ fn the_classic_rule() {
             canary: arm.clone(),
             stable: arm,
         };
-        let look = Run::new(settings)
-            .unwrap()
-            .look(&block, &Late::default(), Health::Fine);
+        let look =
+            Run::new(settings)
+                .unwrap()
+                .look(&block, &Late::default(), &Beside::default(), Health::Fine);
         let passed = look.verdict.to_string() == "ClassicPass";
         assert_eq!(passed, get::<bool>(case, "pass"), "{case}: {look:?}");
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use serin_core::judge::{
     Claim, Design, Exceedance, FloorBet, Layout, MeanBet, MeanDifference, MeanPrior, MeanRatio, Null, Rates,
-    TwoArm, Watch, merge, ratio_interval,
+    Reference, Temper, TwoArm, Watch, merge, ratio_interval,
 };
 
 use crate::cases::{all_close, close, get, histogram, layout, section, trials};
@@ -36,7 +36,10 @@ fn design(params: &Value) -> Design {
         halflife_blocks: get(params, "halflife"),
         prior_rate: get(params, "prior_rate"),
         prior_requests: get(params, "prior_n"),
-        temper_halflife_blocks: get::<bool>(params, "temper").then(|| get(params, "phi_halflife")),
+        temper: get::<bool>(params, "temper").then(|| Temper {
+            halflife_blocks: get(params, "phi_halflife"),
+            against: Reference::Remembered,
+        }),
         clip: clip(params),
     }
 }

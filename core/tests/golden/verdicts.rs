@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 use serde_json::Value;
 use serin_core::judge::{
-    Arm, Block, Consequence, Distribution, Health, Late, Layout, Look, Method, OnInconclusive, OnUnavailable,
-    Quality, Question, Run, Settings, Support, Trials, Verdict,
+    Arm, Beside, Block, Consequence, Distribution, Health, Late, Layout, Look, Method, OnInconclusive,
+    OnUnavailable, Quality, Question, Reference, Run, Settings, Support, Trials, Verdict,
 };
 
 use crate::cases::{all_close, close, get, histogram, section, trials};
@@ -16,6 +16,7 @@ fn settings(config: &Value) -> Settings {
             0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
         ])
         .unwrap(),
+        bursts: Reference::Remembered,
         ..Settings::default()
     };
     let mut distribution = Distribution {
@@ -249,7 +250,7 @@ fn play(case: &Value, resumed: impl Fn(Run, &Settings) -> Run) -> Vec<Look> {
     for value in case["blocks"].as_array().unwrap() {
         run = resumed(run, &settings);
         let (block, late, health) = block(&settings.layout, value);
-        looks.push(run.look(&block, &late, health));
+        looks.push(run.look(&block, &late, &Beside::default(), health));
     }
     looks
 }

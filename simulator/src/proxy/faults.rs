@@ -1,5 +1,6 @@
 //! Which answers are delayed, replaced by an error or left hanging. Pure: chance comes from a seed.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::distribution::Delay;
@@ -16,6 +17,8 @@ pub struct Faults {
     pub error_share: f64,
     /// Share of requests left hanging, 0 to 1; an answer that hangs is no error as well.
     pub hang_share: f64,
+    /// Requests, counted from 0, that are spoiled at all: those before and after are left alone.
+    pub among: Range<u64>,
 }
 
 /// What happens to one request.
@@ -39,11 +42,17 @@ pub enum End {
 }
 
 impl Faults {
-    /// The fate of the next request. Draws the same count of numbers for each, so that raising one share changes no
+    /// The fate of the request `number`, which is the next one. Draws the same count of numbers for each, so that raising one share changes no
     /// other request's fate.
-    pub fn fate(&self, random: &mut Random) -> Fate {
+    pub fn fate(&self, number: u64, random: &mut Random) -> Fate {
         let mut own = Random::new(random.bits(), "fate");
         let (hang, error, delayed) = (own.unit(), own.unit(), own.unit());
+        if !self.among.contains(&number) {
+            return Fate {
+                delay: Duration::ZERO,
+                end: End::Forward,
+            };
+        }
         let delay = match &self.delay {
             Some(delay) if delayed < self.delay_share => delay.sample(&mut own),
             Some(_) | None => Duration::ZERO,
@@ -69,7 +78,9 @@ mod tests {
 
     fn fates(faults: &Faults) -> Vec<Fate> {
         let mut random = Random::new(5, "faults");
-        (0..REQUESTS).map(|_| faults.fate(&mut random)).collect()
+        (0..REQUESTS)
+            .map(|number| faults.fate(number as u64, &mut random))
+            .collect()
     }
 
     fn faults() -> Faults {
@@ -79,6 +90,7 @@ mod tests {
             delay_share: 0.5,
             error_share: 0.05,
             hang_share: 0.01,
+            among: 0..u64::MAX,
         }
     }
 
@@ -100,12 +112,30 @@ mod tests {
             delay_share: 1.0,
             error_share: 0.0,
             hang_share: 0.0,
+            among: 0..u64::MAX,
         };
         assert!(fates(&none).iter().all(|fate| *fate
             == Fate {
                 delay: Duration::ZERO,
                 end: End::Forward
             }));
+    }
+
+    #[test]
+    fn a_burst_begins_and_ends() {
+        let burst = Faults {
+            error_share: 1.0,
+            delay: None,
+            hang_share: 0.0,
+            among: 400..420,
+            ..faults()
+        };
+        let spoiled: Vec<usize> = (0..)
+            .zip(fates(&burst))
+            .filter(|(_, fate)| fate.end == End::Error)
+            .map(|(number, _)| number)
+            .collect();
+        assert_eq!(spoiled, (400..420).collect::<Vec<_>>());
     }
 
     #[test]

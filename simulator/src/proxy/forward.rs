@@ -122,7 +122,7 @@ pub struct Proxy {
     /// What goes wrong how often.
     pub faults: Faults,
     /// Where chance comes from.
-    pub random: Arc<Mutex<Random>>,
+    pub chance: Arc<Mutex<(u64, Random)>>,
     /// Status of injected errors.
     pub error_status: StatusCode,
     /// How long a hanging request hangs.
@@ -179,8 +179,11 @@ async fn answer(State(proxy): State<Proxy>, request: Request) -> Response {
 
 async fn spoil_or_forward(proxy: &Proxy, request: Request) -> Response {
     let fate = {
-        let mut random = proxy.random.lock().unwrap_or_else(PoisonError::into_inner);
-        proxy.faults.fate(&mut random)
+        let mut chance = proxy.chance.lock().unwrap_or_else(PoisonError::into_inner);
+        let (number, random) = &mut *chance;
+        let fate = proxy.faults.fate(*number, random);
+        *number = number.saturating_add(1);
+        fate
     };
     if !fate.delay.is_zero() {
         proxy.metrics.inject("delay");

@@ -57,6 +57,12 @@ pub struct Settings {
     /// How long a hanging request hangs before it gets an injected error
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     pub hang: Duration,
+    /// Requests that are left alone before the first fault
+    #[arg(long, default_value_t = 0)]
+    pub faults_after: u64,
+    /// Requests among which faults happen from then on; those after are left alone again
+    #[arg(long, default_value_t = u64::MAX)]
+    pub faults_among: u64,
     /// Seed of all chance
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -115,8 +121,9 @@ pub async fn serve_on(listener: TcpListener, settings: &Settings, clock: Clock, 
             delay_share: settings.delay_share,
             error_share: settings.error_rate,
             hang_share: settings.hang_rate,
+            among: settings.faults_after..settings.faults_after.saturating_add(settings.faults_among),
         },
-        random: Arc::new(Mutex::new(Random::new(settings.seed, "faults"))),
+        chance: Arc::new(Mutex::new((0, Random::new(settings.seed, "faults")))),
         error_status: settings.error_status,
         hang: settings.hang,
         metrics: Metrics::new(&identity, clock()),

@@ -79,6 +79,11 @@ impl Cluster {
         }
     }
 
+    /// Where pods reach a program of this host; unknown on kind, whose node is a container.
+    pub(crate) fn host_address(&self) -> Option<String> {
+        (self.provider == Provider::Local).then(|| NODE_IP.to_owned())
+    }
+
     /// The API server's record of writes; kind keeps none.
     pub(crate) fn audit_log(&self) -> Option<PathBuf> {
         (self.provider == Provider::Local).then(|| self.state.join("audit.log"))

@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::Checks;
+use super::liar::{Liar, Lie};
+use crate::cluster::Cluster;
 use crate::demo::install::Scene;
 use crate::demo::load::{Load, RATE};
 use crate::demo::release::Release;
@@ -26,7 +28,7 @@ struct Case {
     reason: Option<&'static str>,
 }
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     Case {
         name: "equal",
         what: "as good as stable",
@@ -50,6 +52,12 @@ const CASES: [Case; 7] = [
         what: "2 % errors",
         faults: &["--error-rate=0.02"],
         reason: Some("TooManyErrors"),
+    },
+    Case {
+        name: "burst",
+        what: "20 failures in a row, then none",
+        faults: &["--error-rate=1", "--faults-after=400", "--faults-among=20"],
+        reason: None,
     },
     Case {
         name: "hangs",
@@ -79,7 +87,13 @@ struct Ended {
 }
 
 /// Plays every case after the other under one load, and writes the table to `out`.
-pub(super) fn play(scene: &Scene, out: &Path, progress: &Progress, checks: &mut Checks) -> Result<()> {
+pub(super) fn play(
+    scene: &Scene,
+    cluster: &Cluster,
+    out: &Path,
+    progress: &Progress,
+    checks: &mut Checks,
+) -> Result<()> {
     let load = Load::start(&scene.simulator, &format!("http://127.0.0.1:{HOST_PORT}"))?;
     let healthy = scene
         .healthy
@@ -101,23 +115,115 @@ pub(super) fn play(scene: &Scene, out: &Path, progress: &Progress, checks: &mut 
         );
         rows.push((case, ended));
     }
+    let held = lied_to(scene, cluster, &Release(healthy), progress, checks)?;
     drop(load.stop()?);
-    write(out, &rows)
+    write(out, &rows, &held)
+}
+
+/// What the release said under each lie.
+type Held = Vec<(&'static str, String)>;
+
+/// One healthy canary whose soak meets every kind of bad answer of Prometheus: it holds under each, with its weight,
+/// and is promoted in the end.
+fn lied_to(
+    scene: &Scene,
+    cluster: &Cluster,
+    healthy: &Release,
+    progress: &Progress,
+    checks: &mut Checks,
+) -> Result<Held> {
+    let Some(host) = cluster.host_address() else {
+        progress.say("  Prometheus' bad answers are not played: pods of this cluster cannot reach this program");
+        return Ok(Held::new());
+    };
+    let service = scene
+        .kubectl
+        .get_json(&["--namespace", "monitoring", "service/prometheus"])?;
+    let address = service["spec"]["clusterIP"].as_str().unwrap_or_default();
+    let prometheus = format!("{address}:9090");
+    let liar = Liar::start(
+        &host,
+        prometheus
+            .parse()
+            .with_context(|| format!("{prometheus} is no address of Prometheus"))?,
+    )?;
+    let real = healthy.text("/spec/analysis/prometheus/url").to_owned();
+    let name = "lied-to";
+    let mut change = unspoiled(healthy, name);
+    change["spec"]["analysis"]["prometheus"] = json!({"url": liar.url()});
+    // Long enough for all of them: no sooner by evidence either.
+    change["spec"]["rollout"]["steps"] = json!([{"weight": 20, "soak": "150s"}]);
+    change["spec"]["analysis"]["minSoak"] = json!("150s");
+    patch(scene, &change)?;
+    let mut held = Held::new();
+    for lie in Lie::ALL {
+        until(scene, progress, "the soak goes on", |release| {
+            release.canary() == name && release.is_soaking() && is_counting(release)
+        })?;
+        liar.tell(lie);
+        let words = lie.words();
+        let release = until(
+            scene,
+            progress,
+            &format!("Prometheus answers {words}: the release holds"),
+            |release| !is_counting(release),
+        )?;
+        liar.tell(Lie::None);
+        let why = release.text("/status/display/reason").to_owned();
+        checks.check(
+            progress,
+            &format!("when Prometheus answers {words} the release holds and says so"),
+            release.canary() == name && release.is_soaking() && why.starts_with("no metrics"),
+            &why,
+        );
+        held.push((words, why));
+    }
+    let release = until(scene, progress, "the truth again, and a verdict", |release| {
+        release.canary().is_empty()
+    })?;
+    checks.check(
+        progress,
+        "after all of them the healthy version is promoted",
+        release.stable() == name,
+        release.stable(),
+    );
+    patch(scene, &json!({"spec": {"analysis": {"prometheus": {"url": real}}}}))?;
+    Ok(held)
+}
+
+/// Whether the soak's clock runs.
+fn is_counting(release: &Release) -> bool {
+    release.text("/status/display/reason").starts_with("observed")
+        && !release.text("/status/display/soak").starts_with("0s")
+}
+
+/// The patch that releases the healthy version as `name`.
+fn unspoiled(healthy: &Release, name: &str) -> Value {
+    let mut change = json!({"spec": {
+        "model": healthy.0["spec"]["model"],
+        "serving": {"template": healthy.0["spec"]["serving"]["template"]},
+    }});
+    asked(&mut change, name);
+    change
+}
+
+/// Completes a patch: the version's name, and how these canaries are judged.
+fn asked(change: &mut Value, name: &str) {
+    change["spec"]["model"]["version"] = json!(name);
+    change["spec"]["rollout"] = json!({"steps": [{"weight": 20, "soak": "60s"}], "progressDeadline": "30s"});
+    change["spec"]["analysis"] =
+        json!({"minSoak": "30s", "minCoverage": "25%", "latency": {"tail": {"slowerThan": "500ms"}}});
 }
 
 fn judged(case: &Case, scene: &Scene, healthy: &Release, progress: &Progress) -> Result<Ended> {
     let name = case.name;
-    let mut change = if case.faults.is_empty() {
-        json!({"spec": {
-            "model": healthy.0["spec"]["model"],
-            "serving": {"template": healthy.0["spec"]["serving"]["template"]},
-        }})
+    let change = if case.faults.is_empty() {
+        unspoiled(healthy, name)
     } else {
-        spoiled(healthy, name, case.faults, &scene.simulator_image)?
+        let mut change = spoiled(healthy, name, case.faults, &scene.simulator_image)?;
+        asked(&mut change, name);
+        change
     };
-    change["spec"]["model"]["version"] = json!(name);
-    change["spec"]["rollout"] = json!({"steps": [{"weight": 20, "soak": "60s"}], "progressDeadline": "30s"});
-    change["spec"]["analysis"] = json!({"minSoak": "30s", "latency": {"tail": {"slowerThan": "500ms"}}});
     patch(scene, &change)?;
     until(scene, progress, &format!("{name} starts"), |release| {
         release.canary() == name
@@ -146,7 +252,7 @@ fn judged(case: &Case, scene: &Scene, healthy: &Release, progress: &Progress) ->
     })
 }
 
-fn write(out: &Path, rows: &[(&Case, Ended)]) -> Result<()> {
+fn write(out: &Path, rows: &[(&Case, Ended)], held: &Held) -> Result<()> {
     let mut text = format!(
         "# Judged on the live stack\n\nGenerated by `cargo xtask e2e --record`: canaries on a real Kubernetes behind \
          Envoy, at {RATE} requests a second, a fifth of them to the canary, in blocks of 5 s; the least soak is 30 s. \
@@ -160,6 +266,16 @@ fn write(out: &Path, rows: &[(&Case, Ended)]) -> Result<()> {
             "| {} | {} | {} | {:.0} |",
             case.what, ended.verdict, ended.looks, ended.seconds
         );
+    }
+    if !held.is_empty() {
+        text.push_str(
+            "\n## A Prometheus that cannot be believed\n\nOne healthy canary, whose Prometheus answers in each of \
+             these ways during its soak. The weight stays, the clock stands, and with the truth back it is promoted.\n\n\
+             | answer | what the release says |\n|---|---|\n",
+        );
+        for (answer, why) in held {
+            let _ = writeln!(text, "| {answer} | {why} |");
+        }
     }
     fs::write(out, text).with_context(|| format!("cannot write {}", out.display()))
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod judged;
+mod liar;
 mod operator;
 mod recorder;
 mod scenes;
@@ -86,7 +87,7 @@ fn play(settings: &Settings, progress: &Progress, what: What) -> Result<Checks> 
         What::Scenes => scenes::play(&scene, &cluster, progress, &mut checks)?,
         What::Judged => {
             let out = settings.checkout().join("docs/benchmarks/judged.md");
-            judged::play(&scene, &out, progress, &mut checks)?;
+            judged::play(&scene, &cluster, &out, progress, &mut checks)?;
         }
     }
     Ok(checks)
