@@ -104,7 +104,7 @@ pub(crate) fn bad() -> [(&'static str, Scenario); 14] {
 }
 
 /// Canaries that should be promoted, and some at the edge of a margin that should not.
-pub(crate) fn promoted() -> [(&'static str, Scenario); 6] {
+pub(crate) fn promoted() -> [(&'static str, Scenario); 8] {
     let steady = |scenario| Scenario { day: 0.0, ..scenario };
     [
         ("healthy, time limit 0.8 s", HEALTHY),
@@ -116,6 +116,21 @@ pub(crate) fn promoted() -> [(&'static str, Scenario); 6] {
             Scenario {
                 errors_plus: 0.01,
                 ..HEALTHY
+            },
+        ),
+        (
+            "errors at the edge: 1 % + 1 percentage point, both arms in bursts (shape 1)",
+            Scenario {
+                errors_plus: 0.01,
+                bursts: Some((1.0, 1.0)),
+                ..PURE_ERRORS
+            },
+        ),
+        (
+            "healthy, errors 1 %, both arms in bursts (shape 1)",
+            Scenario {
+                bursts: Some((1.0, 1.0)),
+                ..PURE_ERRORS
             },
         ),
         (

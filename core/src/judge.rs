@@ -50,12 +50,12 @@ pub use self::ratio_interval::{RatioInterval, ratio_interval};
 pub use self::run::{Checkpoint, Health, Run};
 pub use self::settings::{
     Distribution, Errors, Latency, Method, OnInconclusive, OnUnavailable, Quality, Settings, SettingsError,
-    Weights,
+    Tuning, Weights,
 };
 pub use self::split::split_evidence;
 pub use self::totals::{ArmTotals, Arms, Blocks};
 pub use self::two_arm::{
-    Design, Neighbours, Null, Rates, Reference, Temper, TwoArm, TwoArmState, effect_grid,
+    Compared, Design, Neighbours, Null, Rates, Reference, Temper, TwoArm, TwoArmState, effect_grid,
 };
 pub use self::verdict::{
     AbortReason, Condition, Consequence, InconclusiveReason, Kind, Look, PromoteReason, Question, Support,

@@ -6,11 +6,11 @@ use super::Claim;
 use super::arm::{Arm, Trials};
 use super::exceedance::{self, Exceedance, slower};
 use super::floor_bet::{self, FloorBet};
-use super::logs::log_mean_exp;
+use super::logs::{geometric, log_mean_exp};
 use super::mean_bet::{self, MeanBet};
 use super::mean_ratio::{self, Arranged, MeanPrior, MeanRatio};
-use super::settings::{Distribution, Quality, Settings};
-use super::two_arm::{Design, Null, TwoArm, TwoArmState};
+use super::settings::{Distribution, Quality, Settings, Tuning};
+use super::two_arm::{Design, Null, Reference, TwoArm, TwoArmState};
 use super::verdict::Question;
 
 /// Every test that the settings ask for.
@@ -57,24 +57,46 @@ pub(super) struct State {
     quality: Option<[TwoArmState; 2]>,
 }
 
+/// Log effects of the lean ratio test: × 1.28 to × 20, each about 1.7 times as strong as the one before.
+fn lean_effects() -> Vec<f64> {
+    geometric(0.25, 3.0, 6)
+}
+
+/// Effects of a lean test for "not worse": half of what the margin allows, and nothing of it.
+fn within(margin: f64) -> Vec<f64> {
+    vec![margin / 2.0, margin]
+}
+
 fn error_designs(settings: &Settings) -> [Design; 2] {
     let errors = &settings.errors;
-    [
-        Design::new(Null::Ratio(errors.ratio), Claim::Worse),
-        Design::new(Null::Difference(errors.margin), Claim::NotWorse),
-    ]
-    .map(|design| design.tempered(settings.bursts).clipped(settings.clip))
+    let worse = Design::new(Null::Ratio(errors.ratio), Claim::Worse);
+    let not_worse = Design::new(Null::Difference(errors.margin), Claim::NotWorse);
+    tuned(
+        settings,
+        match settings.tuning {
+            Tuning::Wide => [worse, not_worse],
+            Tuning::Lean => [
+                worse.betting_on(lean_effects()),
+                not_worse.betting_on(within(errors.margin)),
+            ],
+        },
+    )
+}
+
+fn tuned(settings: &Settings, designs: [Design; 2]) -> [Design; 2] {
+    let against = match settings.tuning {
+        Tuning::Wide => Reference::Remembered,
+        Tuning::Lean => Reference::Neighbours,
+    };
+    designs.map(|design| design.tempered(against).clipped(settings.clip))
 }
 
 fn quality_designs(quality: &Quality, settings: &Settings) -> [Design; 2] {
-    [
+    let designs = [
         Design::new(Null::Difference(quality.tolerance), Claim::Worse),
         Design::new(Null::Difference(quality.margin), Claim::NotWorse),
-    ]
-    .map(|design| {
-        let design = design.expecting(0.5, 2.0).tempered(settings.bursts);
-        design.clipped(settings.clip)
-    })
+    ];
+    tuned(settings, designs.map(|design| design.expecting(0.5, 2.0)))
 }
 
 fn objective_design(judged: &Distribution, clip: f64) -> Design {
@@ -91,8 +113,17 @@ impl Evidence {
     pub(super) fn new(settings: &Settings) -> Self {
         let (clip, cap) = (settings.clip, settings.cap_seconds);
         let [errors_worse, errors_not_worse] = error_designs(settings).map(TwoArm::new);
-        let ratio = |ratio, claim| MeanRatio::new(ratio, claim, cap, clip, MeanPrior::default());
-        let mean_at = |limit, claim| MeanBet::new(limit, claim, cap);
+        let ratio = |ratio, claim| {
+            let wide = MeanRatio::new(ratio, claim, cap, clip, MeanPrior::default());
+            match settings.tuning {
+                Tuning::Wide => wide,
+                Tuning::Lean => wide.lean(),
+            }
+        };
+        let mean_at = |limit, claim| match settings.tuning {
+            Tuning::Wide => MeanBet::new(limit, claim, cap),
+            Tuning::Lean => MeanBet::lean(limit, claim, cap),
+        };
         let mean = |claim| mean_at(settings.latency.limit_seconds, claim);
         Self {
             errors: Pair {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Claim;
 use super::layout::{Histogram, Layout};
-use super::logs::{bet_shares, decay, log_mean_exp};
+use super::logs::{bet_shares, decay, lean_bet_shares, log_mean_exp};
 use super::worst::Worst;
 
 /// What is believed of stable's mean before any block, and how fast it is forgotten.
@@ -99,6 +99,19 @@ impl MeanRatio {
             fade,
             shares,
             state,
+        }
+    }
+
+    /// The same with half as many bets, which a test that has seen nothing can still be given.
+    pub(super) fn lean(self) -> Self {
+        let shares = lean_bet_shares();
+        Self {
+            state: State {
+                logs: vec![0.0; shares.len()],
+                ..self.state
+            },
+            shares,
+            ..self
         }
     }
 

@@ -4,7 +4,6 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
-use super::two_arm::Reference;
 
 /// How a canary is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +32,18 @@ pub enum OnUnavailable {
     Hold,
     /// The canary is rolled back.
     RollBack,
+}
+
+/// How the tests spread their bets and tell bursts from chance. Validity does not depend on it, speed does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tuning {
+    /// As the independent implementation has it that the golden values come from: 24 effects of rates for an abort, 8
+    /// for a promotion, whatever the margin, 16 bets on a mean; bursts beside the rate remembered.
+    #[default]
+    Wide,
+    /// 6 effects for an abort, 2 for a promotion, chosen by the margin, 8 bets on a mean; bursts beside the neighbours.
+    /// A stake that is spread over fewer bets grows sooner.
+    Lean,
 }
 
 /// How errors are judged.
@@ -126,9 +137,9 @@ pub struct Settings {
     pub quality: Option<Quality>,
     /// Weights of the questions.
     pub weights: Weights,
-    /// What stable's blocks are compared with to tell bursts from chance, which tempers errors and quality.
+    /// How the tests are tuned.
     #[serde(default)]
-    pub bursts: Reference,
+    pub tuning: Tuning,
     /// Most that one block may add to one bet, as a logarithm: one block never decides alone.
     pub clip: f64,
     /// Observed time after which the classic rule decides.
@@ -224,7 +235,7 @@ impl Default for Settings {
             distribution: None,
             quality: None,
             weights: Weights::default(),
-            bursts: Reference::Neighbours,
+            tuning: Tuning::Lean,
             clip: std::f64::consts::LN_10,
             soak: SignedDuration::from_hours(12),
             min_soak: SignedDuration::from_mins(30),

@@ -58,6 +58,8 @@ pub enum Reference {
     #[default]
     Remembered,
     /// The blocks just before, by the chi-squared of a table of two rows: only what jumps from block to block counts.
+    /// A test for "not worse" goes over, once it knows enough blocks, to how wildly the canary's part in the bad
+    /// outcomes of both arms jumps: that holds the canary's bursts too, and nothing that both arms share.
     Neighbours,
 }
 
@@ -104,7 +106,7 @@ impl Design {
         }
     }
 
-    /// The same with tempering, half-life 60 blocks.
+    /// The same with tempering by a dispersion of half-life 60 blocks.
     #[must_use]
     pub fn tempered(self, against: Reference) -> Self {
         Self {
@@ -259,6 +261,50 @@ pub struct TwoArmState {
     /// Stable's last blocks, faded quickly.
     #[serde(default, skip_serializing_if = "Neighbours::is_empty")]
     pub neighbours: Neighbours,
+    /// How the arms compared, block by block.
+    #[serde(default, skip_serializing_if = "Compared::is_empty")]
+    pub compared: Compared,
+}
+
+/// The canary's part in the bad outcomes of both arms, block by block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    /// Bad outcomes and all outcomes of the canary, then of stable, faded.
+    pub outcomes: [f64; 4],
+    /// Squared surprises, faded.
+    pub surprise: f64,
+    /// Number of blocks with a bad outcome, faded.
+    pub weight: f64,
+}
+
+impl Compared {
+    fn is_empty(&self) -> bool {
+        self.outcomes == [0.0; 4]
+    }
+
+    /// Takes a block: given how many failed in both arms together, those of the canary are binomial. So whatever
+    /// moves both arms, a load or an outage behind them, drops out.
+    fn take(&mut self, canary: Trials, stable: Trials, temper: Temper, halflife: f64) {
+        let [bad, all, bad_stable, all_stable] = &mut self.outcomes;
+        let both = (canary.bad + stable.bad) as f64;
+        if both > 0.0 && *all > 0.0 && *all_stable > 0.0 {
+            // Half an event more, so that no rate is 0.
+            let expected = canary.all as f64 * (*bad + 0.5) / (*all + 1.0);
+            let expected_stable = stable.all as f64 * (*bad_stable + 0.5) / (*all_stable + 1.0);
+            let part = expected / (expected + expected_stable);
+            let fade = decay(temper.halflife_blocks);
+            self.surprise = self.surprise * fade
+                + (canary.bad as f64 - both * part).powi(2) / (both * part * (1.0 - part));
+            self.weight = self.weight * fade + 1.0;
+        }
+        let fade = decay(halflife);
+        for (sum, count) in [bad, all, bad_stable, all_stable]
+            .into_iter()
+            .zip([canary.bad, canary.all, stable.bad, stable.all])
+        {
+            *sum = *sum * fade + count as f64;
+        }
+    }
 }
 
 /// The blocks just before the next one, weighted by their distance.
@@ -306,6 +352,7 @@ impl TwoArm {
             weight: 0.0,
             blocks: 0,
             neighbours: Neighbours::default(),
+            compared: Compared::default(),
         };
         Self { design, state }
     }
@@ -317,11 +364,15 @@ impl TwoArm {
 
     /// How much wilder than chance stable's blocks are: what divides the next block's log factor, at least 1.
     pub fn dispersion(&self) -> f64 {
-        if self.design.temper.is_some() && self.state.weight > DISPERSION_WEIGHT {
-            (self.state.surprise / self.state.weight).max(1.0)
-        } else {
-            1.0
-        }
+        let state = &self.state;
+        let measured = [
+            (state.compared.surprise, state.compared.weight),
+            (state.surprise, state.weight),
+        ];
+        let believed = measured
+            .into_iter()
+            .find(|(_, weight)| *weight > DISPERSION_WEIGHT);
+        believed.map_or(1.0, |(surprise, weight)| (surprise / weight).max(1.0))
     }
 
     /// Takes one block of both arms and answers the log evidence. A block with an empty arm is no evidence.
@@ -335,6 +386,16 @@ impl TwoArm {
                     *log += (factor / dispersion).min(self.design.clip);
                 }
             }
+        }
+        if let Some(temper) = self.design.temper
+            && temper.against == Reference::Neighbours
+            // A canary that turns bad is no burst: evidence that it is worse must not be tempered by itself.
+            && self.design.claim == Claim::NotWorse
+            && canary.all > 0
+            && stable.all > 0
+        {
+            let halflife = self.design.halflife_blocks;
+            self.state.compared.take(canary, stable, temper, halflife);
         }
         self.expect(stable);
         self.log_e()

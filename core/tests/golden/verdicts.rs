@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 use serin_core::judge::{
     Arm, Beside, Block, Consequence, Distribution, Health, Late, Layout, Look, Method, OnInconclusive,
-    OnUnavailable, Quality, Question, Reference, Run, Settings, Support, Trials, Verdict,
+    OnUnavailable, Quality, Question, Run, Settings, Support, Trials, Tuning, Verdict,
 };
 
 use crate::cases::{all_close, close, get, histogram, section, trials};
@@ -16,7 +16,7 @@ fn settings(config: &Value) -> Settings {
             0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
         ])
         .unwrap(),
-        bursts: Reference::Remembered,
+        tuning: Tuning::Wide,
         ..Settings::default()
     };
     let mut distribution = Distribution {

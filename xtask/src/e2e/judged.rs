@@ -133,7 +133,8 @@ fn lied_to(
     checks: &mut Checks,
 ) -> Result<Held> {
     let Some(host) = cluster.host_address() else {
-        progress.say("  Prometheus' bad answers are not played: pods of this cluster cannot reach this program");
+        progress
+            .say("  Prometheus' bad answers are not played: pods of this cluster cannot reach this program");
         return Ok(Held::new());
     };
     let service = scene
@@ -187,7 +188,10 @@ fn lied_to(
         release.stable() == name,
         release.stable(),
     );
-    patch(scene, &json!({"spec": {"analysis": {"prometheus": {"url": real}}}}))?;
+    patch(
+        scene,
+        &json!({"spec": {"analysis": {"prometheus": {"url": real}}}}),
+    )?;
     Ok(held)
 }
 

@@ -95,9 +95,7 @@ impl Liar {
     /// Listens on a free port of `host`, in front of `prometheus`.
     pub(crate) fn start(host: &str, prometheus: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind((host, 0)).with_context(|| format!("cannot listen on {host}"))?;
-        let address = listener
-            .local_addr()
-            .context("a listener without an address")?;
+        let address = listener.local_addr().context("a listener without an address")?;
         let lie = Arc::new(Mutex::new(Lie::None));
         let told = lie.clone();
         thread::spawn(move || {
@@ -156,7 +154,9 @@ mod tests {
         let truth = "HTTP/1.0 200 OK\r\n\r\n{\"result\":[{\"metric\":{\"pod\":\"p\"},\"values\":[[1.5,\"7\"],[2.5,\"8\"]]}]}";
         let spoiled = Lie::NaN.instead_of(truth);
         assert!(
-            spoiled.ends_with("{\"result\":[{\"metric\":{\"pod\":\"p\"},\"values\":[[1.5,\"NaN\"],[2.5,\"NaN\"]]}]}"),
+            spoiled.ends_with(
+                "{\"result\":[{\"metric\":{\"pod\":\"p\"},\"values\":[[1.5,\"NaN\"],[2.5,\"NaN\"]]}]}"
+            ),
             "{spoiled}"
         );
     }
