@@ -342,3 +342,47 @@ fn a_canary_on_a_chosen_slice_is_never_promoted_and_says_why() {
         "undecided at the end, for the same reason"
     );
 }
+
+/// The dispersion that tempers a test for "not worse" after two hours of stable blocks of 1000 requests.
+fn dispersion(against: Reference, bad: impl Fn(u64) -> u64) -> f64 {
+    let mut test = TwoArm::new(Design::new(Null::Difference(0.01), Claim::NotWorse).tempered(against));
+    for block in 0..120 {
+        test.expect(Trials::new(bad(block), 1000));
+    }
+    test.dispersion()
+}
+
+#[test]
+fn a_load_that_drifts_is_no_burst_and_neither_is_the_first_error_after_clean_hours() {
+    // Errors that rise from 10 to 50 per block and fall again, within an hour each way.
+    let tide = |block: u64| 10 + 40 * block.min(120 - block) / 60;
+    let first_error = |block: u64| u64::from(block == 115);
+    let bursts = |block: u64| if block.is_multiple_of(3) { 60 } else { 0 };
+    for (what, bad, is_burst) in [
+        ("a tide", &tide as &dyn Fn(u64) -> u64, false),
+        ("one error", &first_error, false),
+        ("bursts", &bursts, true),
+    ] {
+        let seen = dispersion(Reference::Neighbours, bad);
+        assert_eq!(seen > 2.0, is_burst, "{what}: {seen}");
+    }
+    assert!(
+        dispersion(Reference::Remembered, first_error) > 1000.0,
+        "what the neighbours are for"
+    );
+}
+
+#[test]
+fn bursts_of_the_canary_alone_temper_what_speaks_for_it() {
+    let design = Design::new(Null::Difference(0.01), Claim::NotWorse).tempered(Reference::Neighbours);
+    let after = |canary: &dyn Fn(u64) -> u64| {
+        let mut test = TwoArm::new(design.clone());
+        for block in 0..60 {
+            test.update(Trials::new(canary(block), 500), Trials::new(10, 1000));
+        }
+        test.dispersion()
+    };
+    let steady = after(&|block| 4 + block % 3);
+    let bursting = after(&|block| if block.is_multiple_of(5) { 25 } else { 0 });
+    assert!(steady < 1.1 && bursting > 5.0, "{steady}, {bursting}");
+}

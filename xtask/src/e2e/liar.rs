@@ -74,14 +74,16 @@ fn response(status: &str, kind: &str, body: &str) -> String {
 /// of two: `[time,"value"]`.
 fn without_numbers(truth: &str) -> String {
     let body = truth.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    let mut parts = body.split("\"]");
-    let mut spoiled: Vec<String> = Vec::new();
-    let last = parts.next_back().unwrap_or_default();
-    for part in parts {
-        let before = part.rsplit_once('"').map_or(part, |(before, _)| before);
-        spoiled.push(format!("{before}\"NaN"));
-    }
-    spoiled.push(last.to_owned());
+    let parts: Vec<&str> = body.split("\"]").collect();
+    let (last, parts) = parts.split_last().unwrap_or((&"", &[]));
+    let mut spoiled: Vec<String> = parts
+        .iter()
+        .map(|part| {
+            let before = part.rsplit_once('"').map_or(*part, |(before, _)| before);
+            format!("{before}\"NaN")
+        })
+        .collect();
+    spoiled.push((*last).to_owned());
     response("200 OK", "application/json", &spoiled.join("\"]"))
 }
 
