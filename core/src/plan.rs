@@ -212,6 +212,18 @@ impl RouteSeen {
         }
     }
 
+    /// The revisions that the route's spec names, be it without a weight.
+    fn named(&self) -> impl Iterator<Item = &Revision> {
+        let split = match self {
+            Self::Missing | Self::Unsupported(_) => None,
+            Self::Asked { split, .. } | Self::Carried(split) => Some(split),
+        };
+        split
+            .into_iter()
+            .flat_map(Split::weights)
+            .map(|(revision, _)| revision)
+    }
+
     /// Whether the route's spec says `wished`, carried or not.
     fn asks(&self, wished: &Split) -> bool {
         match self {

@@ -90,6 +90,36 @@ fn a_worse_version_loses_all_traffic() {
 }
 
 #[test]
+fn one_bad_version_after_the_other_leaves_no_trace_in_the_route() {
+    let broken = Behaviour {
+        ready: false,
+        ..HEALTHY
+    };
+    let failing = Behaviour {
+        failing: true,
+        ..HEALTHY
+    };
+    let mut world = with_stable(&[(20, 60)]);
+    let stable = world.wanted().revision;
+    for (name, behaviour) in [("a", failing), ("b", broken), ("c", failing), ("d", broken)] {
+        world.want(name, behaviour);
+        world.live(40);
+        assert_eq!(world.run(1).phase(), Phase::RolledBack, "{name}");
+        assert_eq!(world.carried().weight(&stable), 100);
+    }
+    let kept = world.wanted().revision;
+    let named: Vec<_> = world
+        .carried()
+        .weights()
+        .map(|(revision, _)| revision.clone())
+        .collect();
+    assert!(
+        named.iter().all(|revision| [&stable, &kept].contains(&revision)),
+        "{named:?}"
+    );
+}
+
+#[test]
 fn without_metrics_or_traffic_the_clock_stands() {
     let mut world = with_stable(&[(20, 60)]);
     world.want("v2", HEALTHY);

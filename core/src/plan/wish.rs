@@ -73,7 +73,15 @@ pub(super) fn actions(policy: &Policy, state: &State, seen: &Observed) -> Vec<Ac
             Some(_) => {}
         }
     }
-    if !seen.route.asks(&split) {
+    let leftovers = leftovers(policy, state, seen);
+    // A route that names a Service that is gone, be it without a weight, is refused by its gateway: whatever is to be
+    // deleted leaves the route first.
+    let outlives = |revision: &Revision| {
+        let has_part = split.weights().any(|(wished, _)| wished == revision);
+        let is_there = seen.workloads.contains_key(revision);
+        !has_part && (!is_there || leftovers.contains(&Action::Delete(revision.clone())))
+    };
+    if !seen.route.asks(&split) || seen.route.named().any(outlives) {
         actions.push(Action::Route(split));
     }
     if let Some(stable) = &state.stable {
@@ -83,7 +91,8 @@ pub(super) fn actions(policy: &Policy, state: &State, seen: &Observed) -> Vec<Ac
         }
     }
     if carried {
-        actions.extend(leftovers(policy, state, seen));
+        let is_named = |action: &Action| matches!(action, Action::Delete(revision) if seen.route.named().any(|named| named == revision));
+        actions.extend(leftovers.into_iter().filter(|action| !is_named(action)));
     }
     actions
 }

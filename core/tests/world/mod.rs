@@ -267,8 +267,22 @@ impl World {
             let ready = behaviour.get(revision.as_str()).copied().unwrap_or(HEALTHY).ready;
             workload.ready = if ready { workload.replicas } else { 0 };
         }
-        if let (RouteSeen::Asked { split, .. }, true) = (&self.route, self.gateway) {
-            self.route = RouteSeen::Carried(split.clone());
+        if let (RouteSeen::Asked { split, .. } | RouteSeen::Carried(split), true) =
+            (self.route.clone(), self.gateway)
+        {
+            let is_gone = |(revision, _): &(&Revision, i32)| !self.workloads.contains_key(*revision);
+            let gone = split
+                .weights()
+                .find(is_gone)
+                .map(|(revision, _)| revision.clone());
+            self.route = match gone {
+                // As gateways do, whatever the weight.
+                Some(revision) => RouteSeen::Asked {
+                    why: format!("service {revision} not found"),
+                    split,
+                },
+                None => RouteSeen::Carried(split),
+            };
         }
     }
 
