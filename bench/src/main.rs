@@ -3,6 +3,7 @@
 mod chart;
 mod judge;
 mod machine;
+mod operator;
 mod page;
 mod rivals;
 mod scenarios;
@@ -35,10 +36,22 @@ enum Bench {
         #[arg(long, default_value_t = 20_261_124)]
         seed: u64,
     },
+    /// How soon many releases serve, and what the operator needs for them, idle and judging.
+    Operator {
+        /// Folder for the table and the raw figures.
+        #[arg(long, default_value = "docs/benchmarks")]
+        out: PathBuf,
+        /// Number of releases.
+        #[arg(long, default_value_t = 1000)]
+        releases: usize,
+    },
 }
 
 fn main() -> Result<()> {
+    // A second installation is no harm.
+    drop(rustls::crypto::ring::default_provider().install_default());
     match Arguments::parse().bench {
         Bench::Judge { out, runs, seed } => judge::run(&out, runs, seed),
+        Bench::Operator { out, releases } => operator::run(&out, releases),
     }
 }

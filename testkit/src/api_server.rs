@@ -29,10 +29,11 @@ const POLL: Duration = Duration::from_millis(100);
 /// No controller runs: no pod is ever started, nothing that is owned is collected.
 pub struct ApiServer {
     client: Client,
+    config: serde_json::Value,
     // Dropped in this order: the server before its store, both before their files.
     _server: Server,
     _store: Server,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl ApiServer {
@@ -57,18 +58,29 @@ impl ApiServer {
         self.client.clone()
     }
 
+    /// A file by which another process finds the server, as an administrator. It goes with the server.
+    ///
+    /// Errors: the file cannot be written.
+    pub fn kubeconfig(&self) -> Result<PathBuf> {
+        let path = self.folder.path().join("kubeconfig");
+        fs::write(&path, self.config.to_string())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
     async fn with(kube: &Path, etcd: &Path) -> Result<Self> {
         let folder = TempDir::new().context("cannot create a temporary directory")?;
         let (store_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
         let mut store = Server::start("etcd", etcd, store_flags(store_port, peer_port), folder.path())?;
         let token = token()?;
         prepare(folder.path(), &token)?;
+        let config = kubeconfig(folder.path(), port, &token);
         let flags = server_flags(folder.path(), store_port, port);
         let mut server = Server::start("kube-apiserver", kube, flags, folder.path())?;
 
         let waited = timeout(READY_WITHIN, async {
             loop {
-                if let Ok(client) = client(folder.path(), port, &token).await
+                if let Ok(client) = client(&config).await
                     && is_ready(&client).await
                 {
                     break Ok(client);
@@ -92,9 +104,10 @@ impl ApiServer {
         install(client.clone(), definition()).await?;
         Ok(Self {
             client,
+            config,
             _server: server,
             _store: store,
-            _folder: folder,
+            folder,
         })
     }
 }
@@ -108,7 +121,9 @@ fn program(variable: &str) -> Option<PathBuf> {
 }
 
 /// Installs a definition and waits until objects of its kind are accepted.
-async fn install(client: Client, definition: CustomResourceDefinition) -> Result<()> {
+///
+/// Errors: it is refused, or not established in time.
+pub async fn install(client: Client, definition: CustomResourceDefinition) -> Result<()> {
     let api: Api<CustomResourceDefinition> = Api::all(client);
     let name = definition.name_any();
     api.patch(&name, &PatchParams::apply("testkit"), &Patch::Apply(&definition))
@@ -185,9 +200,11 @@ fn token() -> Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The certificate is the one that the server made for itself.
-async fn client(folder: &Path, port: u16, token: &str) -> Result<Client> {
-    let config = serde_json::json!({
+/// The certificate is the one that the server makes for itself.
+fn kubeconfig(folder: &Path, port: u16, token: &str) -> serde_json::Value {
+    serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
         "clusters": [{"name": "test", "cluster": {
             "server": format!("https://127.0.0.1:{port}"),
             "certificate-authority": folder.join("certificates/apiserver.crt"),
@@ -195,8 +212,11 @@ async fn client(folder: &Path, port: u16, token: &str) -> Result<Client> {
         "users": [{"name": "admin", "user": {"token": token}}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin", "namespace": "default"}}],
         "current-context": "test",
-    });
-    let config: Kubeconfig = serde_json::from_value(config).context("our kubeconfig is malformed")?;
+    })
+}
+
+async fn client(config: &serde_json::Value) -> Result<Client> {
+    let config: Kubeconfig = serde_json::from_value(config.clone()).context("our kubeconfig is malformed")?;
     let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
         .await
         .context("the server has made no certificate yet")?;

@@ -3,4 +3,4 @@
 mod api_server;
 mod server;
 
-pub use self::api_server::ApiServer;
+pub use self::api_server::{ApiServer, install};
