@@ -299,10 +299,43 @@ pub struct Analysis {
 /// A Prometheus-compatible server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = schema::one_credential()))]
 pub struct Prometheus {
     /// Base address, for example `http://prometheus.monitoring:9090`.
     #[schemars(length(max = 1024), extend("x-kubernetes-validations" = schema::http_url()))]
     pub url: String,
+    /// Token to ask with, as `Authorization: Bearer`. The operator's chart must allow it to read Secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer_token: Option<SecretKey>,
+    /// User and password to ask with; not together with `bearerToken`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic_auth: Option<BasicAuth>,
+    /// Certificate authorities, in PEM, one of which must vouch for the server; those of the operator's image where
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<SecretKey>,
+}
+
+/// User and password.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BasicAuth {
+    /// The user.
+    pub username: SecretKey,
+    /// The password.
+    pub password: SecretKey,
+}
+
+/// One value of a Secret in the namespace of the release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKey {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key of the value.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
 }
 
 /// The rule of judgement.

@@ -134,6 +134,9 @@ pub struct Soak {
     pub counted_until: Timestamp,
     /// Start of the next block; later than `counted_until` when the last blocks were gaps.
     pub block_from: Timestamp,
+    /// How long after its end the last block was known in full. Scrapes come in their rhythm, so the next look is
+    /// timed by it: one query a block.
+    pub known_after: SignedDuration,
 }
 
 /// Shares of traffic by revision. The same type for what is wished and what is seen.

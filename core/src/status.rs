@@ -1,6 +1,6 @@
 //! State to status and back: the domain on one side, what is written to the API server on the other.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::crd::{
     AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, ModelReleaseStatus,
@@ -286,6 +286,7 @@ fn soak_of(soak: &SoakStatus) -> Soak {
         required: soak.required.get(),
         counted_until: soak.counted_until,
         block_from: soak.block_from.unwrap_or(soak.counted_until),
+        known_after: soak.known_after.map_or(SignedDuration::ZERO, Period::get),
     }
 }
 
@@ -295,6 +296,10 @@ fn soak_status(soak: &Soak) -> SoakStatus {
         required: Period::clamped(soak.required),
         counted_until: soak.counted_until,
         block_from: Some(soak.block_from),
+        known_after: soak
+            .known_after
+            .is_positive()
+            .then(|| Period::clamped(soak.known_after)),
     }
 }
 

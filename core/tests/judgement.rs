@@ -386,3 +386,23 @@ fn bursts_of_the_canary_alone_temper_what_speaks_for_it() {
     let bursting = after(&|block| if block.is_multiple_of(5) { 25 } else { 0 });
     assert!(steady < 1.1 && bursting > 5.0, "{steady}, {bursting}");
 }
+
+/// Requests of the canary after which a margin of errors is shown to be kept, when nobody sees an error: nothing is
+/// promoted sooner.
+fn requests_without_an_error(margin: f64) -> u64 {
+    let bets = vec![margin / 2.0, margin];
+    let design = Design::new(Null::Difference(margin), Claim::NotWorse).betting_on(bets);
+    let mut test = TwoArm::new(design.clipped(std::f64::consts::LN_10));
+    let block = || (Trials::new(0, 10), Trials::new(0, 90));
+    let looks = (1..1000).find(|_| {
+        let (canary, stable) = block();
+        test.update(canary, stable) >= 20f64.ln()
+    });
+    looks.unwrap_or(1000) * 10
+}
+
+#[test]
+fn a_margin_has_its_price_in_requests() {
+    let prices = [0.005, 0.01, 0.02].map(requests_without_an_error);
+    assert_eq!(prices, [740, 370, 190], "as docs/explanation/judgement.md says");
+}

@@ -3,7 +3,7 @@
 
 mod world;
 
-use serin_core::judge::Settings;
+use serin_core::judge::{Run, Settings, Tuning};
 use serin_core::plan::{Because, Judgement, Phase, Reason};
 use serin_core::record::{Entry, Record};
 use world::{Behaviour, HEALTHY, World};
@@ -295,6 +295,42 @@ fn a_change_of_what_it_is_judged_by_is_a_new_run() {
         "{before} blocks before, {seen} of the new run"
     );
     assert_eq!(world.run(20).phase(), Phase::Promoted);
+}
+
+#[test]
+fn an_operator_that_tunes_otherwise_goes_on_with_the_run_it_finds() {
+    let mut world = with_stable(&[(20, 120)]);
+    world.want("v2", HEALTHY);
+    while world
+        .state
+        .canary
+        .as_ref()
+        .is_none_or(|canary| canary.run.is_none())
+    {
+        world.live(1);
+    }
+    let run = |world: &World| world.state.canary.as_ref().and_then(|canary| canary.run.clone());
+    let found = run(&world).expect("a run");
+    let settings = Settings {
+        tuning: Tuning::Wide,
+        ..found.settings.clone()
+    };
+    let checkpoint = Run::new(settings.clone()).expect("settings").checkpoint();
+    let older = Judgement {
+        settings,
+        checkpoint,
+        ..found
+    };
+    if let Some(canary) = &mut world.state.canary {
+        canary.run = Some(older.clone());
+    }
+    world.live(3);
+    let later = run(&world).expect("a run");
+    assert_eq!((later.began, &later.settings), (older.began, &older.settings));
+    assert!(
+        later.run().is_some_and(|run| run.latest().is_some()),
+        "and it has looked since"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! One data path: observe → plan → effects first, status last. Everything that decides is in `serin-core`; everything
 //! here is input and output.
 
+pub mod access;
 mod archive;
 pub mod args;
 mod build;

@@ -14,6 +14,7 @@ use serin_core::plan::{MetricsSeen, Observed, RouteSeen, Split, Stage, State, Wo
 use serin_core::policy::Policy;
 use serin_core::revision::Revision;
 
+use crate::access;
 use crate::build;
 use crate::context::Context;
 use crate::error::{Error, is_not_found};
@@ -294,5 +295,9 @@ async fn metrics(
             SignedDuration::ZERO
         },
     };
-    prometheus::ask(&ctx.http, &release.spec.analysis.prometheus.url, &question, now).await
+    let server = &release.spec.analysis.prometheus;
+    match access::client(server, &id.namespace, &ctx.client, &ctx.http).await {
+        Ok(http) => prometheus::ask(&http, &server.url, &question, now).await,
+        Err(why) => MetricsSeen::Unavailable(why),
+    }
 }

@@ -65,6 +65,8 @@ const REFUSED: &str = r#"
 /spec/route/gateway/parentRefs   | -           | spec.route.gateway.parentRefs: Required value
 /spec/route/gateway/path         | "recommend" | spec.route.gateway.path: | "recommend" is no path: write one that begins with /
 /spec/analysis/prometheus/url    | "prometheus:9090" | spec.analysis.prometheus.url: | "prometheus:9090" is no address: write one such as http://prometheus.monitoring:9090
+/spec/analysis/prometheus        | {"url": "http://p", "bearerToken": {"name": "a", "key": "b"}, "basicAuth": {"username": {"name": "a", "key": "b"}, "password": {"name": "a", "key": "b"}}} | spec.analysis.prometheus: | bearerToken and basicAuth are both given: keep the one that the server asks for
+/spec/analysis/prometheus        | {"url": "http://p", "bearerToken": {"name": "a"}} | spec.analysis.prometheus.bearerToken.key: Required value
 /spec/analysis/interval          | "0s"        | spec.analysis.interval: | "0s" is no positive duration
 /spec/analysis/latency/meanBelow | "0ms"       | spec.analysis.latency.meanBelow: | "0ms" is no positive duration
 /spec/analysis/errors            | {"notWorseThanStable": "a bit"} | spec.analysis.errors.notWorseThanStable: | "a bit" is no share: write percentage points from 0%

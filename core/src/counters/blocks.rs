@@ -65,6 +65,8 @@ pub struct Closed {
     pub witness: Witness,
     /// Requests of canary and stable as the pods counted them, where the gateway is the witness.
     pub pods: Option<[Trials; 2]>,
+    /// How long after its end the last of its targets was scraped, in whole seconds, rounded up.
+    pub known_after: SignedDuration,
 }
 
 /// What happened between two scrapes of a target.
@@ -171,6 +173,7 @@ pub fn closed(canary: &[Series], stable: &[Series], cut: &Cut<'_>, now: Timestam
             missing,
             witness,
             pods,
+            known_after: known_after(arms.iter().chain(&gateway), end),
         });
         start = end;
     }
@@ -221,6 +224,15 @@ fn is_past(arm: &Targets<'_>, end: Timestamp, max_gap: SignedDuration) -> Option
         .peekable();
     around.peek()?;
     Some(around.all(|target| target.newest >= end))
+}
+
+/// How long after `end` the last target was scraped for the first time.
+fn known_after<'a>(arms: impl Iterator<Item = &'a Targets<'a>>, end: Timestamp) -> SignedDuration {
+    let first = |target: &Seen| target.usable.range(end..).next().copied();
+    let last = arms.flat_map(BTreeMap::values).filter_map(first).max();
+    let after = last.map_or(SignedDuration::ZERO, |last| last.duration_since(end));
+    let begun = i64::from(after.subsec_nanos() > 0);
+    SignedDuration::from_secs(after.as_secs().saturating_add(begun))
 }
 
 /// Why an arm is not known in a block; none when it is.

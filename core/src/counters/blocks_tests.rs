@@ -190,7 +190,8 @@ fn requests_that_no_pod_ever_answered_are_known_to_the_gateway() {
     ));
     let one_sided = closed(&canary, &stable, &cut(&layout), at(15));
     assert_eq!(
-        one_sided, without,
+        (&one_sided[0].block, one_sided[0].witness),
+        (&without[0].block, Witness::Pods),
         "without a word on stable the pods are believed"
     );
     stable.extend(gateway(
@@ -233,6 +234,17 @@ fn a_block_waits_for_a_gateway_that_is_scraped_later_than_the_pods() {
         Witness::Gateway,
         "what it said before it fell silent"
     );
+}
+
+#[test]
+fn a_block_tells_how_long_its_last_scrape_let_wait() {
+    let layout = layout();
+    let stable = pod("s", &every_five(15));
+    for (scrapes, known_after) in [([-5, 0, 5, 10], 0), ([-3, 2, 7, 12], 2), ([-1, 4, 9, 14], 4)] {
+        let canary = pod("c", &scrapes.map(|at| (at, 0.0)));
+        let blocks = closed(&canary, &stable, &cut(&layout), at(15));
+        assert_eq!(blocks[0].known_after, secs(known_after), "{scrapes:?}");
+    }
 }
 
 #[test]

@@ -52,6 +52,13 @@ pub(super) fn http_url() -> Value {
     )
 }
 
+pub(super) fn one_credential() -> Value {
+    json!([{
+        "rule": "!(has(self.bearerToken) && has(self.basicAuth))",
+        "message": "bearerToken and basicAuth are both given: keep the one that the server asks for",
+    }])
+}
+
 pub(super) fn digest() -> Value {
     rule(
         "self.matches('^sha256:[0-9a-f]{64}$')",

@@ -135,6 +135,10 @@ pub struct SoakStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub block_from: Option<Timestamp>,
+    /// How long after its end the last block was known in full, by which the next look is timed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub known_after: Option<Period>,
 }
 
 /// What both arms served since the soak began, all steps together, and what it says.

@@ -16,6 +16,8 @@ const SPLIT_LOG_E: f64 = 6.907_755_278_982_137;
 const SPLIT_TOLERANCE: f64 = 0.1;
 /// Part by which the successes that the two witnesses counted may differ.
 const WITNESS_TOLERANCE: f64 = 0.1;
+/// Successes of an arm from which they are compared: of fewer, a scrape more or less is a tenth.
+const WITNESS_SUCCESSES: u64 = 100;
 /// Blocks before witnesses are compared: they are scraped at different times, up to one block apart.
 const WITNESS_BLOCKS: u64 = 20;
 
@@ -83,7 +85,8 @@ impl CrossCheck {
     pub(super) fn is_contradicted(&self) -> bool {
         let [gateway, pods] = self.successes;
         let differ = |(gateway, pods): (u64, u64)| {
-            gateway.abs_diff(pods) as f64 > WITNESS_TOLERANCE * gateway.max(pods) as f64
+            let most = gateway.max(pods);
+            most >= WITNESS_SUCCESSES && gateway.abs_diff(pods) as f64 > WITNESS_TOLERANCE * most as f64
         };
         self.compared > WITNESS_BLOCKS && gateway.into_iter().zip(pods).any(differ)
     }
@@ -145,6 +148,15 @@ mod tests {
             !after(100, &asked(1.0), 20, 80).is_split_off(),
             "nothing is split"
         );
+    }
+
+    #[test]
+    fn a_few_answers_contradict_nobody() {
+        let beside = Beside {
+            share: None,
+            pods: Some([Trials::new(0, 1), Trials::new(0, 80)]),
+        };
+        assert!(!after(40, &beside, 2, 80).is_contradicted());
     }
 
     #[test]

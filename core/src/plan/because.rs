@@ -177,8 +177,8 @@ impl fmt::Display for Because {
                  by a header? Nothing is promoted on a chosen slice",
             ),
             Self::Unsure(Condition::WitnessesDisagree, _) => f.write_str(
-                "gateway and pods count different numbers of answers: nothing is promoted on counts that contradict \
-                 each other",
+                "gateway and pods count different numbers of answers: are pods asked past the gateway, or is a pod of \
+                 the gateway not scraped? Nothing is promoted on counts that contradict each other",
             ),
             Self::Unsure(condition, _) => write!(f, "nothing is promoted: {}", condition.as_str()),
             Self::Inconclusive(why) => write!(f, "undecided: {why}"),

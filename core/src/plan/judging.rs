@@ -230,9 +230,15 @@ impl Look<'_> {
         }
     }
 
-    /// A change of what it is judged by is a new run, with new evidence.
+    /// A change of what it is judged by is a new run, with new evidence. Another tuning is none: it comes with another
+    /// operator, and an upgrade costs no soak.
     fn is_judged_by(&self, frozen: &Settings) -> bool {
-        *frozen == self.policy.judge.on(frozen.layout.clone())
+        let asked = self.policy.judge.on(frozen.layout.clone());
+        *frozen
+            == Settings {
+                tuning: frozen.tuning,
+                ..asked
+            }
     }
 
     /// A new run, once the servers have shown the edges of their buckets.
@@ -297,6 +303,7 @@ impl Look<'_> {
         let look = run.look(&block, &late, &beside, Health::Fine);
         judged.soak.block_from = closed.end;
         judged.soak.counted_until = closed.mark;
+        judged.soak.known_after = closed.known_after;
         if look.kind == Kind::Evaluated {
             let observed = judged.soak.observed.saturating_add(self.policy.interval);
             judged.soak.observed = observed.min(judged.soak.required);
@@ -329,6 +336,7 @@ impl Look<'_> {
                 missing: Some("Prometheus did not answer".into()),
                 witness: Witness::default(),
                 pods: None,
+                known_after: SignedDuration::ZERO,
             };
             self.take(canary, judged, closed);
         }
@@ -339,13 +347,23 @@ impl Look<'_> {
     }
 }
 
-/// When the metrics are asked again: when the block under way ends, or soon where it waits for its last scrape.
+/// When the metrics are asked again: once the block under way can be known, which is as long after its end as the last
+/// one was; and where it was not known then, in a while, so that a Prometheus in trouble is left alone.
 pub(super) fn look_again(policy: &Policy, soak: Option<Soak>, now: Timestamp) -> SignedDuration {
-    const SOON: SignedDuration = SignedDuration::from_secs(1);
-    let end = soak.and_then(|soak| soak.block_from.checked_add(policy.interval).ok());
-    end.map_or(policy.interval, |end| {
-        now.duration_until(end)
-            .saturating_add(SOON)
-            .clamp(SOON, policy.interval)
-    })
+    /// A sample is visible so long after its scrape.
+    const VISIBLE: SignedDuration = SignedDuration::from_secs(1);
+    const LONGEST: SignedDuration = SignedDuration::from_secs(15);
+    let again = SignedDuration::from_secs(policy.interval.as_secs() / 4).clamp(VISIBLE, LONGEST);
+    let known = soak.and_then(|soak| {
+        let after = policy
+            .interval
+            .saturating_add(soak.known_after)
+            .saturating_add(VISIBLE);
+        soak.block_from.checked_add(after).ok()
+    });
+    let left = known
+        .map(|known| now.duration_until(known))
+        .filter(SignedDuration::is_positive);
+    // A clock that was set back must not make it wait for long.
+    left.map_or(again, |left| left.min(policy.interval.saturating_add(LONGEST)))
 }

@@ -258,6 +258,7 @@ impl Look<'_> {
             required,
             counted_until: self.now,
             block_from: self.now,
+            known_after: SignedDuration::ZERO,
         };
         let weight = State::step_weight(self.policy, canary).get();
         let canary = Canary {

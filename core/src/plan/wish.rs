@@ -173,7 +173,7 @@ pub(super) fn look_again(
     match state.canary.as_ref().map(|canary| canary.stage) {
         Some(Stage::Soaking) => {
             let soak = state.canary.as_ref().and_then(|canary| canary.soak);
-            judging::look_again(policy, soak, now).min(ACTIVE_LOOK)
+            judging::look_again(policy, soak, now)
         }
         Some(Stage::Preparing | Stage::Shifting | Stage::Growing | Stage::Promoting | Stage::RollingBack) => {
             ACTIVE_LOOK

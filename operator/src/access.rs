@@ -1,0 +1,114 @@
+//! How the Prometheus of a release is reached: in whose name, and whom it must prove to be.
+//!
+//! Credentials are read anew for each look, so that a rotated one counts at once. They go into a header that no log
+//! shows; what goes wrong is told by the names of Secret and key.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::api::Api;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Certificate, redirect};
+use serin_core::crd::{Prometheus, SecretKey};
+
+/// How long an answer may take; a look gives up sooner.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client for this server: `usual` where nothing is asked for.
+///
+/// Errors: a Secret or key that is not there or must not be read, or holds what it should not, with the remedy.
+pub async fn client(
+    prometheus: &Prometheus,
+    namespace: &str,
+    api: &Client,
+    usual: &reqwest::Client,
+) -> Result<reqwest::Client, String> {
+    let authorization = authorization(prometheus, namespace, api).await?;
+    if authorization.is_none() && prometheus.ca.is_none() {
+        return Ok(usual.clone());
+    }
+    // A redirect could carry the credentials elsewhere.
+    let mut builder = reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .redirect(redirect::Policy::none())
+        .default_headers(
+            authorization
+                .into_iter()
+                .map(|value| (AUTHORIZATION, value))
+                .collect::<HeaderMap>(),
+        );
+    if let Some(ca) = &prometheus.ca {
+        let pem = value(ca, namespace, api).await?;
+        let certificates = Certificate::from_pem_bundle(&pem)
+            .ok()
+            .filter(|certificates| !certificates.is_empty())
+            .ok_or_else(|| format!("{} is no certificate in PEM", named(ca)))?;
+        builder = builder.tls_certs_only(certificates);
+    }
+    builder
+        .build()
+        .map_err(|error| format!("cannot set up HTTP: {error}"))
+}
+
+/// The header that says who asks; none where nobody in particular does.
+async fn authorization(
+    prometheus: &Prometheus,
+    namespace: &str,
+    api: &Client,
+) -> Result<Option<HeaderValue>, String> {
+    let (text, from) = if let Some(token) = &prometheus.bearer_token {
+        (format!("Bearer {}", word(token, namespace, api).await?), token)
+    } else if let Some(basic) = &prometheus.basic_auth {
+        let user = word(&basic.username, namespace, api).await?;
+        let password = word(&basic.password, namespace, api).await?;
+        let pair = STANDARD.encode(format!("{user}:{password}"));
+        (format!("Basic {pair}"), &basic.password)
+    } else {
+        return Ok(None);
+    };
+    let mut header = HeaderValue::from_str(&text)
+        .map_err(|_| format!("{} holds characters that no header can", named(from)))?;
+    header.set_sensitive(true);
+    Ok(Some(header))
+}
+
+/// A value that is text; the line end that editors leave is none of it.
+async fn word(key: &SecretKey, namespace: &str, api: &Client) -> Result<String, String> {
+    let bytes = value(key, namespace, api).await?;
+    String::from_utf8(bytes)
+        .map(|text| text.trim().to_owned())
+        .map_err(|_| format!("{} is no text", named(key)))
+}
+
+async fn value(key: &SecretKey, namespace: &str, api: &Client) -> Result<Vec<u8>, String> {
+    let secrets: Api<Secret> = Api::namespaced(api.clone(), namespace);
+    let secret = match secrets.get_opt(&key.name).await {
+        Ok(Some(secret)) => secret,
+        Ok(None) => {
+            return Err(format!(
+                "there is no Secret {} beside the release: create it",
+                key.name
+            ));
+        }
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            return Err(format!(
+                "the operator may not read the Secret {}: allow it by readSecrets=true in the operator's chart",
+                key.name
+            ));
+        }
+        Err(error) => return Err(format!("cannot read the Secret {}: {error}", key.name)),
+    };
+    secret
+        .data
+        .unwrap_or_default()
+        .remove(&key.key)
+        .map(|bytes| bytes.0)
+        .ok_or_else(|| format!("{} is not there: add it", named(key)))
+}
+
+fn named(key: &SecretKey) -> String {
+    format!("the key {} of the Secret {}", key.key, key.name)
+}
