@@ -170,7 +170,7 @@ fn lied_to(
             |release| !is_counting(release),
         )?;
         liar.tell(Lie::None);
-        let why = release.text("/status/display/reason").to_owned();
+        let why = release.text("/status/display/reason").replace(&liar.url(), &real);
         checks.check(
             progress,
             &format!("when Prometheus answers {words} the release holds and says so"),
