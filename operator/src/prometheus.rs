@@ -250,6 +250,7 @@ mod tests {
             (StatusCode::OK, vector, "no matrix"),
             (StatusCode::UNPROCESSABLE_ENTITY, refused, "query timed out"),
             (StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream", "http"),
+            (StatusCode::UNAUTHORIZED, "who are you?", "401 Unauthorized"),
             (StatusCode::INTERNAL_SERVER_ERROR, "", "http"),
         ] {
             match seen(status, body).await {

@@ -117,9 +117,9 @@ pub fn common_layout(canary: &[Series], stable: &[Series]) -> Option<Layout> {
 /// The blocks that are complete at `now`, oldest first.
 ///
 /// A block is complete when every target that was there, of pods and gateway, has been scraped past its end, or two
-/// scrapes and ten seconds later at the latest. Guarantees: each observation is in one block, or late, exactly once, as long as each
-/// call goes on from the `end` and the `mark` of the last block of the call before; a block in which a target of either
-/// arm was not scraped is a gap; pods that come and go make no gap.
+/// scrapes and ten seconds later at the latest. Guarantees: each observation is in one block, or late, exactly once, as
+/// long as each call goes on from the `end` and the `mark` of the last block of the call before; a block in which a
+/// target of either arm was not scraped is a gap; pods that come and go make no gap.
 pub fn closed(canary: &[Series], stable: &[Series], cut: &Cut<'_>, now: Timestamp) -> Vec<Closed> {
     let arms = [canary, stable].map(|arm| targets(arm, cut.layout));
     let gateway = [canary, stable].map(|arm| behind_gateway(arm, cut.layout));
