@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::Value;
 use serin_core::judge::{Beside, Block, Distribution, Health, Late, Layout, Run, Settings};
 
 use crate::chart;
 use crate::machine::Machine;
-use crate::page::Page;
+use crate::page::{self, Page};
 use crate::rivals::{Decision, MannWhitney, Method, RepeatedZ, Serin, Thresholds};
 use crate::scenarios::{self, TAIL};
 use crate::summary::{quantile, summary};
@@ -310,13 +310,12 @@ pub(crate) fn run(out: &Path, runs: u32, seed: u64) -> Result<()> {
         withdrawals,
         promotions,
     };
-    std::fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
-    let write = |name: &str, text: String| {
-        std::fs::write(out.join(name), text).with_context(|| format!("write {name}"))
-    };
-    write("judge.md", page.markdown()?)?;
-    write("judge.json", page.json()?)?;
-    write("judge.svg", chart::evidence(&layout, seed)?)?;
+    let files = [
+        ("judge.md", page.markdown()?),
+        ("judge.json", page::json(&page)?),
+        ("judge.svg", chart::evidence(&layout, seed)?),
+    ];
+    page::write(out, &files)?;
     say(&format!("written to {}", out.display()));
     Ok(())
 }

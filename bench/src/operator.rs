@@ -7,7 +7,6 @@ mod prometheus;
 mod world;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -34,12 +33,12 @@ pub(crate) fn run(out: &Path, releases: usize) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
-    let page = runtime.block_on(measure(releases))?;
-    std::fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
-    for (name, text) in [("operator.md", page.markdown()?), ("operator.json", page.json()?)] {
-        std::fs::write(out.join(name), text).with_context(|| format!("write {name}"))?;
-    }
-    Ok(())
+    let measured = runtime.block_on(measure(releases))?;
+    let files = [
+        ("operator.md", measured.markdown()?),
+        ("operator.json", crate::page::json(&measured)?),
+    ];
+    crate::page::write(out, &files)
 }
 
 async fn measure(releases: usize) -> Result<Page> {
@@ -49,7 +48,7 @@ async fn measure(releases: usize) -> Result<Page> {
         bail!("SERIN_KUBE and SERIN_ETCD name no programs: run it by `cargo xtask bench operator`");
     };
     let prometheus = Prometheus::start().await?;
-    let world = Arc::new(World::start(server.client(), prometheus.url()).await?);
+    let world = World::start(server.client(), prometheus.url()).await?;
     let operator = Operator::start(&server.kubeconfig()?)?;
     say("API server, operator and their world are up");
 

@@ -1,14 +1,29 @@
 //! The table for people and the figures for machines.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::machine::Machine;
 use crate::summary::{percent, when};
 use crate::traffic::HEALTHY;
+
+/// Writes the files of one benchmark into `out`.
+pub(crate) fn write(out: &Path, files: &[(&str, String)]) -> Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
+    for (name, text) in files {
+        std::fs::write(out.join(name), text).with_context(|| format!("write {name}"))?;
+    }
+    Ok(())
+}
+
+/// The raw figures of a page.
+pub(crate) fn json(page: &impl Serialize) -> Result<String> {
+    Ok(serde_json::to_string_pretty(page)? + "\n")
+}
 
 /// Everything that was measured.
 #[derive(Serialize)]
@@ -27,11 +42,6 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The raw figures.
-    pub(crate) fn json(&self) -> Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
-    }
-
     /// The tables.
     pub(crate) fn markdown(&self) -> Result<String> {
         let mut text = String::new();

@@ -5,6 +5,16 @@ use serde_json::{Value, json};
 use crate::judge::Answer;
 use crate::rivals::Decision;
 
+/// A count that came as a floating-point number.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "whole, not negative and far below 2^53"
+)]
+pub(crate) fn whole(count: f64) -> u64 {
+    count as u64
+}
+
 /// Share with its 95 % interval (Wilson).
 fn share(hits: usize, runs: usize) -> (f64, f64, f64) {
     let (k, n, z) = (hits as f64, runs as f64, 1.96);

@@ -5,6 +5,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Binomial, Distribution as _, Gamma, Normal, Poisson, StandardNormal};
 use serin_core::judge::{Arm, Layout, Trials};
 
+use crate::summary::whole;
+
 /// Minutes of a day.
 const DAY: f64 = 1440.0;
 /// Persistence of the load's drift from one minute to the next.
@@ -173,13 +175,4 @@ impl Soak {
             squares,
         }
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a Poisson count is a small whole number"
-)]
-fn whole(count: f64) -> u64 {
-    count as u64
 }

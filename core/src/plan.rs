@@ -159,6 +159,11 @@ impl Split {
         self.0.get(revision).copied().unwrap_or(0)
     }
 
+    /// Whether `revision` has a place, be it without a weight.
+    pub fn names(&self, revision: &Revision) -> bool {
+        self.0.contains_key(revision)
+    }
+
     /// Whether nobody gets traffic.
     pub fn is_empty(&self) -> bool {
         self.0.values().all(|weight| *weight == 0)
@@ -215,24 +220,18 @@ impl RouteSeen {
         }
     }
 
-    /// The revisions that the route's spec names, be it without a weight.
-    fn named(&self) -> impl Iterator<Item = &Revision> {
-        let split = match self {
+    /// The weights in the route's spec; none where there is no route.
+    fn asked(&self) -> Option<&Split> {
+        match self {
             Self::Missing | Self::Unsupported(_) => None,
             Self::Asked { split, .. } | Self::Carried(split) => Some(split),
-        };
-        split
-            .into_iter()
-            .flat_map(Split::weights)
-            .map(|(revision, _)| revision)
+        }
     }
 
     /// Whether the route's spec says `wished`, carried or not.
     fn asks(&self, wished: &Split) -> bool {
-        match self {
-            Self::Missing | Self::Unsupported(_) => wished.is_empty(),
-            Self::Asked { split, .. } | Self::Carried(split) => split.sends_as(wished),
-        }
+        self.asked()
+            .map_or_else(|| wished.is_empty(), |split| split.sends_as(wished))
     }
 }
 

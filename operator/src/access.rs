@@ -3,6 +3,7 @@
 //! Credentials are read anew for each look, so that a rotated one counts at once. They go into a header that no log
 //! shows; what goes wrong is told by the names of Secret and key.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,7 +12,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Certificate, redirect};
+use reqwest::{Certificate, ClientBuilder, redirect};
 use serin_core::crd::{Prometheus, SecretKey};
 
 /// How long an answer may take; a look gives up sooner.
@@ -26,22 +27,23 @@ pub async fn client(
     api: &Client,
     usual: &reqwest::Client,
 ) -> Result<reqwest::Client, String> {
-    let authorization = authorization(prometheus, namespace, api).await?;
+    let mut secrets = Secrets {
+        api: Api::namespaced(api.clone(), namespace),
+        read: BTreeMap::new(),
+    };
+    let authorization = authorization(prometheus, &mut secrets).await?;
     if authorization.is_none() && prometheus.ca.is_none() {
         return Ok(usual.clone());
     }
     // A redirect could carry the credentials elsewhere.
-    let mut builder = reqwest::Client::builder()
-        .timeout(TIMEOUT)
-        .redirect(redirect::Policy::none())
-        .default_headers(
-            authorization
-                .into_iter()
-                .map(|value| (AUTHORIZATION, value))
-                .collect::<HeaderMap>(),
-        );
+    let mut builder = builder().redirect(redirect::Policy::none()).default_headers(
+        authorization
+            .into_iter()
+            .map(|value| (AUTHORIZATION, value))
+            .collect::<HeaderMap>(),
+    );
     if let Some(ca) = &prometheus.ca {
-        let pem = value(ca, namespace, api).await?;
+        let pem = secrets.value(ca).await?;
         let certificates = Certificate::from_pem_bundle(&pem)
             .ok()
             .filter(|certificates| !certificates.is_empty())
@@ -53,17 +55,21 @@ pub async fn client(
         .map_err(|error| format!("cannot set up HTTP: {error}"))
 }
 
+/// What all clients of metrics have in common.
+pub(crate) fn builder() -> ClientBuilder {
+    reqwest::Client::builder().timeout(TIMEOUT)
+}
+
 /// The header that says who asks; none where nobody in particular does.
 async fn authorization(
     prometheus: &Prometheus,
-    namespace: &str,
-    api: &Client,
+    secrets: &mut Secrets,
 ) -> Result<Option<HeaderValue>, String> {
     let (text, from) = if let Some(token) = &prometheus.bearer_token {
-        (format!("Bearer {}", word(token, namespace, api).await?), token)
+        (format!("Bearer {}", secrets.word(token).await?), token)
     } else if let Some(basic) = &prometheus.basic_auth {
-        let user = word(&basic.username, namespace, api).await?;
-        let password = word(&basic.password, namespace, api).await?;
+        let user = secrets.word(&basic.username).await?;
+        let password = secrets.word(&basic.password).await?;
         let pair = STANDARD.encode(format!("{user}:{password}"));
         (format!("Basic {pair}"), &basic.password)
     } else {
@@ -75,38 +81,42 @@ async fn authorization(
     Ok(Some(header))
 }
 
-/// A value that is text; the line end that editors leave is none of it.
-async fn word(key: &SecretKey, namespace: &str, api: &Client) -> Result<String, String> {
-    let bytes = value(key, namespace, api).await?;
-    String::from_utf8(bytes)
-        .map(|text| text.trim().to_owned())
-        .map_err(|_| format!("{} is no text", named(key)))
+/// The Secrets of one look, each read once.
+struct Secrets {
+    api: Api<Secret>,
+    read: BTreeMap<String, Secret>,
 }
 
-async fn value(key: &SecretKey, namespace: &str, api: &Client) -> Result<Vec<u8>, String> {
-    let secrets: Api<Secret> = Api::namespaced(api.clone(), namespace);
-    let secret = match secrets.get_opt(&key.name).await {
-        Ok(Some(secret)) => secret,
-        Ok(None) => {
-            return Err(format!(
-                "there is no Secret {} beside the release: create it",
-                key.name
-            ));
+impl Secrets {
+    /// A value that is text; the line end that editors leave is none of it.
+    async fn word(&mut self, key: &SecretKey) -> Result<String, String> {
+        let bytes = self.value(key).await?;
+        String::from_utf8(bytes)
+            .map(|text| text.trim().to_owned())
+            .map_err(|_| format!("{} is no text", named(key)))
+    }
+
+    async fn value(&mut self, key: &SecretKey) -> Result<Vec<u8>, String> {
+        if !self.read.contains_key(&key.name) {
+            let secret = self.secret(&key.name).await?;
+            self.read.insert(key.name.clone(), secret);
         }
-        Err(kube::Error::Api(status)) if status.code == 403 => {
-            return Err(format!(
-                "the operator may not read the Secret {}: allow it by readSecrets=true in the operator's chart",
-                key.name
-            ));
+        let data = self.read.get(&key.name).and_then(|secret| secret.data.as_ref());
+        data.and_then(|data| data.get(&key.key))
+            .map(|bytes| bytes.0.clone())
+            .ok_or_else(|| format!("{} is not there: add it", named(key)))
+    }
+
+    async fn secret(&self, name: &str) -> Result<Secret, String> {
+        match self.api.get_opt(name).await {
+            Ok(Some(secret)) => Ok(secret),
+            Ok(None) => Err(format!("there is no Secret {name} beside the release: create it")),
+            Err(kube::Error::Api(status)) if status.code == 403 => Err(format!(
+                "the operator may not read the Secret {name}: allow it by readSecrets=true in the operator's chart"
+            )),
+            Err(error) => Err(format!("cannot read the Secret {name}: {error}")),
         }
-        Err(error) => return Err(format!("cannot read the Secret {}: {error}", key.name)),
-    };
-    secret
-        .data
-        .unwrap_or_default()
-        .remove(&key.key)
-        .map(|bytes| bytes.0)
-        .ok_or_else(|| format!("{} is not there: add it", named(key)))
+    }
 }
 
 fn named(key: &SecretKey) -> String {

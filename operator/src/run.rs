@@ -1,7 +1,6 @@
 //! The life of the process: serve, wait for the lead, watch, let go.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
@@ -16,6 +15,7 @@ use serin_core::crd::ModelRelease;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::access;
 use crate::archive::Archive;
 use crate::args::Args;
 use crate::context::{Clock, Context};
@@ -48,10 +48,7 @@ pub async fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> anyho
     let client = Client::try_default()
         .await
         .context("cannot find the API server: give a kubeconfig or run in a pod")?;
-    let http = reqwest::Client::builder()
-        .timeout(Duration::from_secs(10))
-        .build()
-        .context("cannot set up HTTP")?;
+    let http = access::builder().build().context("cannot set up HTTP")?;
     let ctx = Arc::new(Context::new(client, http, clock, metrics, archive));
     let led = lead(&args, ctx, stop).await;
     serving

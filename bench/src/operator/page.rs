@@ -41,11 +41,6 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// The raw figures.
-    pub(super) fn json(&self) -> Result<String> {
-        Ok(serde_json::to_string_pretty(self)? + "\n")
-    }
-
     /// The tables.
     pub(super) fn markdown(&self) -> Result<String> {
         let mut text = String::new();

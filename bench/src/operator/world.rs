@@ -13,6 +13,8 @@ use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use serin_core::crd::ModelRelease;
 
+use crate::summary::whole;
+
 /// Calls under way at once.
 const CONCURRENCY: usize = 32;
 const FIRST: &str = "v1";
@@ -170,15 +172,6 @@ impl World {
         }
         Ok(calls)
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a count of calls"
-)]
-fn whole(count: f64) -> u64 {
-    count as u64
 }
 
 fn name(number: usize) -> String {

@@ -386,16 +386,14 @@ impl TwoArm {
                     *log += (factor / dispersion).min(self.design.clip);
                 }
             }
-        }
-        if let Some(temper) = self.design.temper
-            && temper.against == Reference::Neighbours
             // A canary that turns bad is no burst: evidence that it is worse must not be tempered by itself.
-            && self.design.claim == Claim::NotWorse
-            && canary.all > 0
-            && stable.all > 0
-        {
-            let halflife = self.design.halflife_blocks;
-            self.state.compared.take(canary, stable, temper, halflife);
+            if let Some(temper) = self.design.temper
+                && temper.against == Reference::Neighbours
+                && self.design.claim == Claim::NotWorse
+            {
+                let halflife = self.design.halflife_blocks;
+                self.state.compared.take(canary, stable, temper, halflife);
+            }
         }
         self.expect(stable);
         self.log_e()

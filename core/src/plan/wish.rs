@@ -76,12 +76,14 @@ pub(super) fn actions(policy: &Policy, state: &State, seen: &Observed) -> Vec<Ac
     let leftovers = leftovers(policy, state, seen);
     // A route that names a Service that is gone, be it without a weight, is refused by its gateway: whatever is to be
     // deleted leaves the route first.
-    let outlives = |revision: &Revision| {
-        let has_part = split.weights().any(|(wished, _)| wished == revision);
+    let named = seen.route.asked();
+    let is_in_the_way = |revision: &Revision| {
         let is_there = seen.workloads.contains_key(revision);
-        !has_part && (!is_there || leftovers.contains(&Action::Delete(revision.clone())))
+        !split.names(revision) && (!is_there || leftovers.contains(&Action::Delete(revision.clone())))
     };
-    if !seen.route.asks(&split) || seen.route.named().any(outlives) {
+    let names_the_gone =
+        named.is_some_and(|named| named.weights().any(|(revision, _)| is_in_the_way(revision)));
+    if names_the_gone || !seen.route.asks(&split) {
         actions.push(Action::Route(split));
     }
     if let Some(stable) = &state.stable {
@@ -91,8 +93,9 @@ pub(super) fn actions(policy: &Policy, state: &State, seen: &Observed) -> Vec<Ac
         }
     }
     if carried {
-        let is_named = |action: &Action| matches!(action, Action::Delete(revision) if seen.route.named().any(|named| named == revision));
-        actions.extend(leftovers.into_iter().filter(|action| !is_named(action)));
+        let is_named = |revision: &Revision| named.is_some_and(|named| named.names(revision));
+        let waits = |action: &Action| matches!(action, Action::Delete(revision) if is_named(revision));
+        actions.extend(leftovers.into_iter().filter(|action| !waits(action)));
     }
     actions
 }

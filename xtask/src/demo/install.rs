@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use super::release::Release;
 use crate::cluster::Cluster;
 use crate::dataset;
 use crate::images::{self, Image};
@@ -38,6 +39,18 @@ pub(crate) struct Scene {
     pub(crate) healthy: RefCell<Option<Value>>,
     /// Whether the shared volume holds `MovieLens` 100K.
     pub(crate) has_ratings: bool,
+}
+
+impl Scene {
+    /// The release as it was after the first promotion.
+    ///
+    /// Errors: the story has not come so far.
+    pub(crate) fn pattern(&self) -> Result<Release> {
+        let healthy = self.healthy.borrow().clone();
+        healthy
+            .map(Release)
+            .context("the story has shown no healthy release")
+    }
 }
 
 /// Installs everything of ours, on a cluster that has the stack. A release left by an earlier telling is deleted.

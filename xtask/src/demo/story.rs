@@ -250,6 +250,16 @@ fn finished(scene: &Scene, name: &str, step: &Step) -> Result<String> {
     Ok(log())
 }
 
+/// The patch that releases `version`: the healthy model and its pods under another name.
+pub(crate) fn unspoiled(healthy: &Release, version: &str) -> Value {
+    let mut model = healthy.0["spec"]["model"].clone();
+    model["version"] = json!(version);
+    json!({"spec": {
+        "model": model,
+        "serving": {"template": healthy.0["spec"]["serving"]["template"]},
+    }})
+}
+
 /// The patch that releases `version`: the model as it is, behind a proxy that spoils its answers.
 pub(crate) fn spoiled(healthy: &Release, version: &str, faults: &[&str], image: &str) -> Result<Value> {
     let mut server = healthy

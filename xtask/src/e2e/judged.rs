@@ -14,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::demo::install::Scene;
 use crate::demo::load::{Load, RATE};
 use crate::demo::release::Release;
-use crate::demo::story::{patch, spoiled, until};
+use crate::demo::story::{patch, spoiled, unspoiled, until};
 use crate::progress::Progress;
 use crate::stack::HOST_PORT;
 
@@ -95,14 +95,10 @@ pub(super) fn play(
     checks: &mut Checks,
 ) -> Result<()> {
     let load = Load::start(&scene.simulator, &format!("http://127.0.0.1:{HOST_PORT}"))?;
-    let healthy = scene
-        .healthy
-        .borrow()
-        .clone()
-        .context("the story has shown no healthy release")?;
+    let healthy = scene.pattern()?;
     let mut rows = Vec::new();
     for case in &CASES {
-        let ended = judged(case, scene, &Release(healthy.clone()), progress)?;
+        let ended = judged(case, scene, &healthy, progress)?;
         let expected = case.reason.unwrap_or("promoted");
         checks.check(
             progress,
@@ -115,7 +111,7 @@ pub(super) fn play(
         );
         rows.push((case, ended));
     }
-    let held = lied_to(scene, cluster, &Release(healthy), progress, checks)?;
+    let held = lied_to(scene, cluster, &healthy, progress, checks)?;
     drop(load.stop()?);
     write(out, &rows, &held)
 }
@@ -150,7 +146,7 @@ fn lied_to(
     )?;
     let real = healthy.text("/spec/analysis/prometheus/url").to_owned();
     let name = "lied-to";
-    let mut change = unspoiled(healthy, name);
+    let mut change = asked(unspoiled(healthy, name));
     change["spec"]["analysis"]["prometheus"] = json!({"url": liar.url()});
     // Long enough for all of them: no sooner by evidence either.
     change["spec"]["rollout"]["steps"] = json!([{"weight": 20, "soak": "150s"}]);
@@ -201,33 +197,21 @@ fn is_counting(release: &Release) -> bool {
         && !release.text("/status/display/soak").starts_with("0s")
 }
 
-/// The patch that releases the healthy version as `name`.
-fn unspoiled(healthy: &Release, name: &str) -> Value {
-    let mut change = json!({"spec": {
-        "model": healthy.0["spec"]["model"],
-        "serving": {"template": healthy.0["spec"]["serving"]["template"]},
-    }});
-    asked(&mut change, name);
-    change
-}
-
-/// Completes a patch: the version's name, and how these canaries are judged.
-fn asked(change: &mut Value, name: &str) {
-    change["spec"]["model"]["version"] = json!(name);
+/// Completes a patch: how these canaries are judged.
+fn asked(mut change: Value) -> Value {
     change["spec"]["rollout"] = json!({"steps": [{"weight": 20, "soak": "60s"}], "progressDeadline": "30s"});
     change["spec"]["analysis"] =
         json!({"minSoak": "30s", "minCoverage": "25%", "latency": {"tail": {"slowerThan": "500ms"}}});
+    change
 }
 
 fn judged(case: &Case, scene: &Scene, healthy: &Release, progress: &Progress) -> Result<Ended> {
     let name = case.name;
-    let change = if case.faults.is_empty() {
+    let change = asked(if case.faults.is_empty() {
         unspoiled(healthy, name)
     } else {
-        let mut change = spoiled(healthy, name, case.faults, &scene.simulator_image)?;
-        asked(&mut change, name);
-        change
-    };
+        spoiled(healthy, name, case.faults, &scene.simulator_image)?
+    });
     patch(scene, &change)?;
     until(scene, progress, &format!("{name} starts"), |release| {
         release.canary() == name

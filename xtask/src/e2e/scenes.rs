@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 use crate::demo::install::{NAMESPACE, OPERATOR_NAMESPACE, Scene};
 use crate::demo::load::Load;
 use crate::demo::release::Release;
-use crate::demo::story::{patch, until};
+use crate::demo::story::{patch, unspoiled, until};
 use crate::progress::Progress;
 use crate::stack::HOST_PORT;
 use crate::wait::{self, Look};
@@ -51,26 +51,16 @@ pub(super) fn play(scene: &Scene, cluster: &Cluster, progress: &Progress, checks
 
 /// The healthy model under a new name, with a patch of its own.
 fn release(scene: &Scene, version: &str, soak: Duration, deadline: &str, model: &Value) -> Result<()> {
-    let healthy = scene
-        .healthy
-        .borrow()
-        .clone()
-        .context("the story has shown no healthy release")?;
-    let mut source = healthy["spec"]["model"].clone();
-    source["version"] = json!(version);
+    let mut change = unspoiled(&scene.pattern()?, version);
     for (name, value) in model.as_object().into_iter().flatten() {
-        source[name] = value.clone();
+        change["spec"]["model"][name] = value.clone();
     }
-    patch(
-        scene,
-        &json!({"spec": {
-            "model": source,
-            "serving": {"template": healthy["spec"]["serving"]["template"]},
-            "rollout": {"steps": [{"weight": 20, "soak": format!("{}s", soak.as_secs())}], "progressDeadline": deadline},
-            // No sooner by evidence either: these scenes are about the length of a soak.
-            "analysis": {"minSoak": format!("{}s", soak.as_secs())},
-        }}),
-    )
+    let soak = format!("{}s", soak.as_secs());
+    change["spec"]["rollout"] =
+        json!({"steps": [{"weight": 20, "soak": soak}], "progressDeadline": deadline});
+    // No sooner by evidence either: these scenes are about the length of a soak.
+    change["spec"]["analysis"] = json!({"minSoak": soak});
+    patch(scene, &change)
 }
 
 fn killed(scene: &Scene, progress: &Progress, checks: &mut Checks) -> Result<()> {
@@ -215,15 +205,8 @@ fn failover(scene: &Scene, progress: &Progress, checks: &mut Checks) -> Result<(
 
 fn bad_models(scene: &Scene, cluster: &Cluster, progress: &Progress, checks: &mut Checks) -> Result<()> {
     let stable = Release::look(&scene.kubectl)?.stable().to_owned();
-    let healthy = scene
-        .healthy
-        .borrow()
-        .clone()
-        .context("the story has shown no healthy release")?;
-    let uri = healthy["spec"]["model"]["uri"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
+    let healthy = scene.pattern()?;
+    let uri = healthy.text("/spec/model/uri");
     let id = uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let models = cluster.shared_directory().join("models");
     cluster.share("models/truncated", Some(&models.join(id)))?;
