@@ -55,7 +55,7 @@ pub use self::settings::{
 pub use self::split::split_evidence;
 pub use self::totals::{ArmTotals, Arms, Blocks};
 pub use self::two_arm::{
-    Compared, Design, Neighbours, Null, Rates, Reference, Temper, TwoArm, TwoArmState, effect_grid,
+    Compared, Design, Excess, Neighbours, Null, Rates, Reference, Temper, TwoArm, TwoArmState, effect_grid,
 };
 pub use self::verdict::{
     AbortReason, Condition, Consequence, InconclusiveReason, Kind, Look, PromoteReason, Question, Support,

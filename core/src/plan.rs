@@ -58,7 +58,7 @@ pub enum Phase {
 }
 
 /// How far the trial of a canary is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Stage {
     /// Its pods are starting; it has no traffic.
     Preparing,
@@ -317,6 +317,11 @@ impl Plan {
             .phase(self.state.canary.as_ref().map(|canary| canary.stage))
     }
 
+    /// Whether more changes than the clock and the evidence: something is done, told, or begins another stage.
+    pub fn moves(&self, before: &State) -> bool {
+        !self.actions.is_empty() || !self.news.is_empty() || self.state.place() != before.place()
+    }
+
     /// The split that this plan wants the data plane to carry.
     pub fn wished_split(&self, policy: &Policy) -> Split {
         wish::split(policy, &self.state)
@@ -348,6 +353,20 @@ pub fn plan(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> 
 }
 
 impl State {
+    /// Where the release stands: everything but the clock and the evidence, which change with every look.
+    fn place(&self) -> Self {
+        let canary = self.canary.as_ref().map(|canary| Canary {
+            unready_since: None,
+            soak: None,
+            run: None,
+            ..canary.clone()
+        });
+        Self {
+            canary,
+            ..self.clone()
+        }
+    }
+
     /// The weight that the current step gives the canary.
     fn step_weight(policy: &Policy, canary: &Canary) -> Percent {
         policy

@@ -85,18 +85,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     /// Under the null the evidence is worth at most its stake: rates drift, weights ramp, blocks are unequal, the
-    /// bets adapt to what was seen; tempered and clipped or not.
+    /// bets adapt to what was seen; tempered and clipped or not, what is clipped carried on or not.
     #[test]
     fn evidence_on_rates_is_a_test_martingale_under_the_null(
         (null, claim) in nulls(),
         sizes in prop::collection::vec((0u64..4, 0u64..4, 0.01f64..0.6, 0.0f64..1.0), 1..4),
         history in prop::collection::vec(trials(20), 0..30),
-        tempered in prop::option::of(prop::sample::select(vec![Reference::Remembered, Reference::Neighbours])),
+        tuning in prop::sample::select(vec![None, Some(Reference::Remembered), Some(Reference::Neighbours)]),
     ) {
         let design = Design::new(null, claim);
-        let mut test = TwoArm::new(match tempered {
-            Some(against) => design.tempered(against).clipped(0.5),
+        let mut test = TwoArm::new(match tuning {
             None => design,
+            Some(Reference::Remembered) => design.tempered(Reference::Remembered).clipped(0.5),
+            Some(Reference::Neighbours) => design.tempered(Reference::Neighbours).clipped(0.5).carrying(),
         });
         for stable in history {
             test.expect(stable);
@@ -405,4 +406,37 @@ fn requests_without_an_error(margin: f64) -> u64 {
 fn a_margin_has_its_price_in_requests() {
     let prices = [0.005, 0.01, 0.02].map(requests_without_an_error);
     assert_eq!(prices, [740, 370, 190], "as docs/explanation/judgement.md says");
+}
+
+#[test]
+fn what_is_beyond_the_clip_counts_only_while_blocks_speak_for_the_claim() {
+    let clip = std::f64::consts::LN_10;
+    let gained = |canary: &[u64]| {
+        let design = Design::new(Null::Ratio(1.2), Claim::Worse).betting_on(vec![1.4]);
+        let mut test = TwoArm::new(design.clipped(clip).carrying());
+        (0..60).for_each(|_| test.expect(Trials::new(10, 1000)));
+        let looks: Vec<f64> = std::iter::once(0.0)
+            .chain(
+                canary
+                    .iter()
+                    .map(|bad| test.update(Trials::new(*bad, 120), Trials::new(10, 1000))),
+            )
+            .collect();
+        looks
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .collect::<Vec<f64>>()
+    };
+    // Ten failures of 120 are far beyond the clip, four are short of it, one speaks against.
+    let [alone, after_burst] = [gained(&[4])[0], gained(&[10, 4])[1]];
+    assert!(
+        alone < clip && (after_burst - clip).abs() < 1e-12,
+        "{alone} {after_burst}"
+    );
+    assert_eq!(
+        gained(&[1, 4])[1],
+        gained(&[10, 1, 4])[2],
+        "a clean block ends it"
+    );
+    assert!(gained(&[60, 60, 60]).iter().all(|gain| *gain <= clip + 1e-12));
 }

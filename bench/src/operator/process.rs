@@ -36,6 +36,8 @@ impl Operator {
             .arg(&program)
             .args(["--listen=127.0.0.1:0", "--namespace=default", "--log=warn"])
             .env("KUBECONFIG", kubeconfig)
+            // As its chart sets it.
+            .env("MALLOC_ARENA_MAX", "1")
             .stdin(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;

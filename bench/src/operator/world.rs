@@ -229,6 +229,7 @@ fn http_route() -> ApiResource {
 async fn kubelet(client: Client) {
     let all: Api<Deployment> = Api::all(client.clone());
     watcher(all, watcher::Config::default())
+        .default_backoff()
         .applied_objects()
         .filter_map(|deployment| ready(deployment.ok()))
         .for_each_concurrent(CONCURRENCY, |deployment| {
@@ -269,6 +270,7 @@ async fn kubelet(client: Client) {
 async fn gateway(client: Client) {
     let all: Api<DynamicObject> = Api::all_with(client.clone(), &http_route());
     watcher(all, watcher::Config::default())
+        .default_backoff()
         .applied_objects()
         .filter_map(|route| ready(route.ok()))
         .for_each_concurrent(CONCURRENCY, |route| {

@@ -84,6 +84,20 @@ pub struct Design {
     pub temper: Option<Temper>,
     /// Most that one block may add to one bet, as a logarithm; infinite leaves it as it is.
     pub clip: f64,
+    /// What becomes of the rest.
+    pub excess: Excess,
+}
+
+/// What becomes of evidence beyond the clip. Either way a bet is never worth more than it would be without a clip, so
+/// the guarantee stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Excess {
+    /// It is gone: a fault that is plain in one block and less so in the next is told later.
+    #[default]
+    Dropped,
+    /// It tops up the next blocks, as long as each of them speaks for the claim by itself; at most one clip's worth. A
+    /// burst between two clean blocks adds one clip and no more.
+    Carried,
 }
 
 impl Design {
@@ -103,6 +117,7 @@ impl Design {
             prior_requests: 50.0,
             temper: None,
             clip: f64::INFINITY,
+            excess: Excess::Dropped,
         }
     }
 
@@ -122,6 +137,15 @@ impl Design {
     #[must_use]
     pub fn clipped(self, clip: f64) -> Self {
         Self { clip, ..self }
+    }
+
+    /// The same with what is beyond the clip carried on.
+    #[must_use]
+    pub fn carrying(self) -> Self {
+        Self {
+            excess: Excess::Carried,
+            ..self
+        }
     }
 
     /// The same with another belief about stable's rate.
@@ -248,6 +272,9 @@ pub struct TwoArm {
 pub struct TwoArmState {
     /// Log wealth of each effect.
     pub logs: Vec<f64>,
+    /// What each effect's bet has beyond the clip.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub carried: Vec<f64>,
     /// Stable's bad outcomes, faded.
     pub bad: f64,
     /// Stable's outcomes, faded.
@@ -346,6 +373,10 @@ impl TwoArm {
     pub fn new(design: Design) -> Self {
         let state = TwoArmState {
             logs: vec![0.0; design.grid.len()],
+            carried: match design.excess {
+                Excess::Dropped => Vec::new(),
+                Excess::Carried => vec![0.0; design.grid.len()],
+            },
             bad: design.prior_rate * design.prior_requests,
             all: design.prior_requests,
             surprise: 0.0,
@@ -362,7 +393,7 @@ impl TwoArm {
         log_mean_exp(&self.state.logs)
     }
 
-    /// How much wilder than chance stable's blocks are: what divides the next block's log factor, at least 1.
+    /// How much wilder than chance blocks are: what divides the next block's log factor, at least 1.
     pub fn dispersion(&self) -> f64 {
         let state = &self.state;
         let measured = [
@@ -372,7 +403,14 @@ impl TwoArm {
         let believed = measured
             .into_iter()
             .find(|(_, weight)| *weight > DISPERSION_WEIGHT);
-        believed.map_or(1.0, |(surprise, weight)| (surprise / weight).max(1.0))
+        let chance = |weight: f64| match self.design.temper.map(|temper| temper.against) {
+            // A mean of so many squared surprises is off by this much where there are no bursts at all.
+            Some(Reference::Neighbours) => (2.0 / weight).sqrt(),
+            Some(Reference::Remembered) | None => 0.0,
+        };
+        believed.map_or(1.0, |(surprise, weight)| {
+            (surprise / weight - chance(weight)).max(1.0)
+        })
     }
 
     /// Takes one block of both arms and answers the log evidence. A block with an empty arm is no evidence.
@@ -380,10 +418,14 @@ impl TwoArm {
         if canary.all > 0 && stable.all > 0 {
             let dispersion = self.dispersion();
             let rate = inside(self.state.bad / self.state.all, ALTERNATIVE_MARGIN);
-            for (log, effect) in self.state.logs.iter_mut().zip(&self.design.grid) {
-                if let Some(alternative) = self.design.null.alternative(self.design.claim, *effect, rate) {
-                    let factor = log_factor(self.design.null, alternative, canary, stable);
-                    *log += (factor / dispersion).min(self.design.clip);
+            let (design, state) = (&self.design, &mut self.state);
+            for (bet, (log, effect)) in state.logs.iter_mut().zip(&design.grid).enumerate() {
+                if let Some(alternative) = design.null.alternative(design.claim, *effect, rate) {
+                    let factor = log_factor(design.null, alternative, canary, stable) / dispersion;
+                    *log += match state.carried.get_mut(bet) {
+                        None => factor.min(design.clip),
+                        Some(carried) => topped_up(factor, carried, design.clip),
+                    };
                 }
             }
             // A canary that turns bad is no burst: evidence that it is worse must not be tempered by itself.
@@ -433,8 +475,22 @@ impl TwoArm {
 
     /// The test at `state`; none when `state` is of another design.
     pub(super) fn resume(design: Design, state: TwoArmState) -> Option<Self> {
-        (state.logs.len() == design.grid.len()).then_some(Self { design, state })
+        let is_of_it = state.logs.len() == design.grid.len()
+            && state.carried.is_empty() == (design.excess == Excess::Dropped);
+        is_of_it.then_some(Self { design, state })
     }
+}
+
+/// What a block adds to a bet that carries on what is beyond `clip`.
+fn topped_up(factor: f64, carried: &mut f64, clip: f64) -> f64 {
+    if factor <= 0.0 {
+        *carried = 0.0;
+        return factor;
+    }
+    let all = factor + *carried;
+    let added = all.min(clip);
+    *carried = (all - added).min(clip);
+    added
 }
 
 /// How surprising a block is, squared, beside a rate that is known from `known` outcomes: about 1 by chance.

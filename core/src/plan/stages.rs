@@ -232,8 +232,12 @@ impl Look<'_> {
         let wanted = wish::canary_replicas(self.policy, self.state, canary);
         let workload = self.seen.workloads.get(&canary.version.revision);
         if workload.is_some_and(|workload| workload.ready >= wanted) {
-            let alone = self.state.stable.is_none() || canary.trusted;
-            let stage = if alone { Stage::Growing } else { Stage::Shifting };
+            // Without a trial it has all the pods that it needs for all the traffic.
+            let stage = if wish::is_untried(self.state, canary) {
+                Stage::Promoting
+            } else {
+                Stage::Shifting
+            };
             let state = self.enter(canary, stage);
             let because = Because::RoutePending("it is being asked".into());
             return Move::stay(state, because);

@@ -32,19 +32,23 @@ fn canary_share(policy: &Policy, state: &State, canary: &Canary) -> Percent {
     match canary.stage {
         Stage::Preparing | Stage::RollingBack => Percent::NONE,
         Stage::Shifting | Stage::Soaking => State::step_weight(policy, canary),
-        Stage::Growing if canary.trusted || state.stable.is_none() => Percent::NONE,
+        Stage::Growing if is_untried(state, canary) => Percent::NONE,
         Stage::Growing => State::step_weight(policy, canary),
         Stage::Promoting => Percent::ALL,
     }
 }
 
+/// Whether readiness is enough: there is nothing to compare with, or it was promoted before.
+pub(super) fn is_untried(state: &State, canary: &Canary) -> bool {
+    canary.trusted || state.stable.is_none()
+}
+
 /// Pods that a canary needs for its stage to go on. With nothing beside it, or once it has passed, it must be able
 /// to carry everything.
 pub(super) fn canary_replicas(policy: &Policy, state: &State, canary: &Canary) -> i32 {
-    let everything = policy.replicas.max(policy.canary_replicas);
     match canary.stage {
-        Stage::Growing | Stage::Promoting => everything,
-        Stage::Preparing if canary.trusted || state.stable.is_none() => policy.replicas,
+        Stage::Preparing | Stage::Growing | Stage::Promoting if is_untried(state, canary) => policy.replicas,
+        Stage::Growing | Stage::Promoting => policy.replicas.max(policy.canary_replicas),
         Stage::Preparing | Stage::Shifting | Stage::Soaking | Stage::RollingBack => policy.canary_replicas,
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use serin_core::judge::{
-    Claim, Design, Exceedance, FloorBet, Layout, MeanBet, MeanDifference, MeanPrior, MeanRatio, Null, Rates,
-    Reference, Temper, TwoArm, Watch, merge, ratio_interval,
+    Claim, Design, Exceedance, Excess, FloorBet, Layout, MeanBet, MeanDifference, MeanPrior, MeanRatio, Null,
+    Rates, Reference, Temper, TwoArm, Watch, merge, ratio_interval,
 };
 
 use crate::cases::{all_close, close, get, histogram, layout, section, trials};
@@ -41,6 +41,7 @@ fn design(params: &Value) -> Design {
             against: Reference::Remembered,
         }),
         clip: clip(params),
+        excess: Excess::Dropped,
     }
 }
 
