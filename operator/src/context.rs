@@ -6,8 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use kube::Client;
 
+use serin_core::plan::Workload;
+use serin_core::revision::Revision;
+
 use crate::archive::Archive;
 use crate::metrics::Metrics;
+use crate::owned::Index;
+use crate::route::Route;
 
 /// Tells the time. Only `main` hands out one that reads the system's.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -24,8 +29,21 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Where the records of decisions are kept, if anywhere.
     pub archive: Option<Arc<Archive>>,
+    /// What watches have shown.
+    pub(crate) owned: Owned,
     /// Failed looks in a row by release, for the pauses between them.
     pub(crate) failures: Mutex<HashMap<String, u32>>,
+}
+
+/// What watches have shown of the objects that releases own.
+#[derive(Debug, Default)]
+pub(crate) struct Owned {
+    /// Revisions and their pods.
+    pub(crate) workloads: Index<(Revision, Workload)>,
+    /// Routes.
+    pub(crate) routes: Index<Route>,
+    /// Which revision a Service selects.
+    pub(crate) services: Index<Revision>,
 }
 
 impl Context {
@@ -43,6 +61,7 @@ impl Context {
             clock,
             metrics,
             archive,
+            owned: Owned::default(),
             failures: Mutex::default(),
         }
     }
@@ -61,5 +80,11 @@ impl Context {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(release);
+    }
+
+    /// Forgets a release that is gone.
+    pub(crate) fn forget(&self, namespace: &str, name: &str) {
+        self.succeeded(&format!("{namespace}/{name}"));
+        self.metrics.forgotten(namespace, name);
     }
 }

@@ -11,11 +11,13 @@ mod context;
 mod error;
 mod metrics;
 mod observe;
+mod owned;
 mod perform;
 mod prometheus;
 mod reconcile;
 mod record;
 mod release;
+mod route;
 pub mod run;
 mod serve;
 

@@ -108,18 +108,31 @@ impl Metrics {
                 .get_or_create(&ReasonLabel { reason: news.reason })
                 .inc();
         }
+        self.count(namespace, name, Some(plan.phase()));
+    }
+
+    /// A release that is gone is in no phase.
+    pub(crate) fn forgotten(&self, namespace: &str, name: &str) {
+        self.count(namespace, name, None);
+    }
+
+    fn count(&self, namespace: &str, name: &str, phase: Option<Phase>) {
         let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = phases.insert((namespace.to_owned(), name.to_owned()), plan.phase());
-        if let Some(before) = before {
+        let key = (namespace.to_owned(), name.to_owned());
+        let before = match phase {
+            Some(phase) => phases.insert(key, phase),
+            None => phases.remove(&key),
+        };
+        let gauge = |phase| {
             self.releases
-                .get_or_create(&PhaseLabel { phase: label(before) })
-                .dec();
+                .get_or_create_owned(&PhaseLabel { phase: label(phase) })
+        };
+        if let Some(before) = before {
+            gauge(before).dec();
         }
-        self.releases
-            .get_or_create(&PhaseLabel {
-                phase: label(plan.phase()),
-            })
-            .inc();
+        if let Some(phase) = phase {
+            gauge(phase).inc();
+        }
     }
 }
 

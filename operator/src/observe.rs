@@ -8,9 +8,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
-use serde_json::Value;
 use serin_core::crd::{ABORT_ANNOTATION, ModelRelease, ModelReleaseSpec};
-use serin_core::plan::{MetricsSeen, Observed, RouteSeen, Split, Stage, State, Workload, time_before};
+use serin_core::plan::{MetricsSeen, Observed, RouteSeen, Stage, State, Workload, time_before};
 use serin_core::policy::Policy;
 use serin_core::revision::Revision;
 
@@ -20,15 +19,37 @@ use crate::context::Context;
 use crate::error::{Error, is_not_found};
 use crate::prometheus;
 use crate::release::{Identity, REVISION_LABEL, http_route};
+use crate::route::{self, Route};
 
-/// Looks at everything that a plan needs.
+/// What stands in the cluster for a release.
+struct Objects {
+    workloads: BTreeMap<Revision, Workload>,
+    route: RouteSeen,
+    stable_service: Option<Revision>,
+}
+
+/// What watches have shown, with the metrics asked anew; none where a watch does not know.
+///
+/// Enough to find out that there is nothing to do: see [`crate::owned`].
+pub(crate) async fn glance(
+    release: &ModelRelease,
+    id: &Identity,
+    ctx: &Context,
+    metrics: &MetricsSeen,
+) -> Result<Option<Observed>, Error> {
+    let Some(mut objects) = shown(id, &release.spec, ctx) else {
+        return Ok(None);
+    };
+    add_trouble(id, ctx, &mut objects.workloads).await?;
+    Ok(Some(observed(release, objects, metrics)))
+}
+
+/// Reads everything that a plan needs.
 pub(crate) async fn observe(
     release: &ModelRelease,
     id: &Identity,
-    policy: &Policy,
-    state: &State,
     ctx: &Context,
-    now: Timestamp,
+    metrics: &MetricsSeen,
 ) -> Result<Observed, Error> {
     let (workloads, route, stable_service) = try_join3(
         workloads(id, ctx),
@@ -36,17 +57,41 @@ pub(crate) async fn observe(
         stable_service(id, ctx),
     )
     .await?;
-    let metrics = metrics(release, id, policy, state, ctx, now).await;
-    let abort = release
-        .annotations()
-        .get(ABORT_ANNOTATION)
-        .map(|revision| Revision::recorded(revision));
-    Ok(Observed {
+    let mut objects = Objects {
         workloads,
         route,
         stable_service,
-        metrics,
-        abort,
+    };
+    add_trouble(id, ctx, &mut objects.workloads).await?;
+    Ok(observed(release, objects, metrics))
+}
+
+fn observed(release: &ModelRelease, objects: Objects, metrics: &MetricsSeen) -> Observed {
+    let Objects {
+        workloads,
+        route,
+        stable_service,
+    } = objects;
+    let abort = release.annotations().get(ABORT_ANNOTATION);
+    Observed {
+        workloads,
+        route,
+        stable_service,
+        metrics: metrics.clone(),
+        abort: abort.map(|revision| Revision::recorded(revision)),
+    }
+}
+
+fn shown(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> Option<Objects> {
+    let workloads = ctx.owned.workloads.of(&id.namespace, &id.name)?;
+    let routes = ctx.owned.routes.of(&id.namespace, &id.name)?;
+    let services = ctx.owned.services.of(&id.namespace, &id.name)?;
+    Some(Objects {
+        workloads: workloads.into_values().collect(),
+        route: routes
+            .get(&id.name)
+            .map_or(RouteSeen::Missing, |route| route.seen(spec)),
+        stable_service: services.get(&id.name).cloned(),
     })
 }
 
@@ -56,42 +101,28 @@ async fn workloads(id: &Identity, ctx: &Context) -> Result<BTreeMap<Revision, Wo
         .list(&ListParams::default().labels(&id.selector()))
         .await
         .map_err(Error::api("list the Deployments"))?;
-    let mut workloads = BTreeMap::new();
-    for deployment in listed {
-        let Some(revision) = deployment
-            .labels()
-            .get(REVISION_LABEL)
-            .map(|text| Revision::recorded(text))
-        else {
-            continue;
-        };
-        let asked = deployment
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.replicas)
-            .unwrap_or(1);
-        let status = deployment.status.unwrap_or_default();
-        let seen = status.observed_generation >= deployment.metadata.generation;
-        let workload = Workload {
-            replicas: asked,
-            ready: status.ready_replicas.unwrap_or(0),
-            // A status that has not caught up with the spec cannot say that nothing is left.
-            existing: if seen {
-                status.replicas.unwrap_or(0)
-            } else {
-                status.replicas.unwrap_or(0).max(1)
-            },
-            trouble: None,
-        };
-        workloads.insert(revision, workload);
-    }
-    if workloads
-        .values()
-        .any(|workload| workload.ready < workload.replicas)
-    {
-        add_trouble(id, ctx, &mut workloads).await?;
-    }
-    Ok(workloads)
+    Ok(listed.iter().filter_map(workload).collect())
+}
+
+/// The revision of a Deployment and its pods; none of one that is labelled as nobody's.
+pub(crate) fn workload(deployment: &Deployment) -> Option<(Revision, Workload)> {
+    let revision = deployment.labels().get(REVISION_LABEL)?;
+    let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    let status = deployment.status.as_ref();
+    let existing = status.and_then(|status| status.replicas).unwrap_or(0);
+    let answered = status.and_then(|status| status.observed_generation);
+    let workload = Workload {
+        replicas: replicas.unwrap_or(1),
+        ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
+        // A status that has not caught up with the spec cannot say that nothing is left.
+        existing: if answered >= deployment.metadata.generation {
+            existing
+        } else {
+            existing.max(1)
+        },
+        trouble: None,
+    };
+    Some((Revision::recorded(revision), workload))
 }
 
 /// Asks the pods for their own words, only when some are not ready.
@@ -100,6 +131,12 @@ async fn add_trouble(
     ctx: &Context,
     workloads: &mut BTreeMap<Revision, Workload>,
 ) -> Result<(), Error> {
+    if !workloads
+        .values()
+        .any(|workload| workload.ready < workload.replicas)
+    {
+        return Ok(());
+    }
     let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &id.namespace);
     let pods = api
         .list(&ListParams::default().labels(&id.selector()))
@@ -190,81 +227,14 @@ async fn stable_service(id: &Identity, ctx: &Context) -> Result<Option<Revision>
 async fn route(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> Result<RouteSeen, Error> {
     let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &id.namespace, &http_route());
     match api.get(&id.name).await {
-        Ok(route) => Ok(route_seen(id, spec, &route)),
-        Err(error) if is_not_found(&error) => Ok(route_missing(&error)),
+        Ok(found) => Ok(Route::of(&found).map_or(RouteSeen::Missing, |route| route.seen(spec))),
+        Err(error) if is_not_found(&error) => Ok(route::missing(&error)),
         Err(error) => Err(Error::api("read the HTTPRoute")(error)),
     }
 }
 
-/// A missing object and a missing kind are both "not found"; only the words differ.
-fn route_missing(error: &kube::Error) -> RouteSeen {
-    let kube::Error::Api(status) = error else {
-        return RouteSeen::Missing;
-    };
-    if status.message.contains("could not find the requested resource")
-        || status.message.contains("page not found")
-    {
-        return RouteSeen::Unsupported(
-            "the cluster has no Gateway API: install its custom resource definitions and a gateway".into(),
-        );
-    }
-    RouteSeen::Missing
-}
-
-/// What the route asks for, and whether every Gateway it names has accepted this generation.
-fn route_seen(id: &Identity, spec: &ModelReleaseSpec, route: &DynamicObject) -> RouteSeen {
-    let backends = route
-        .data
-        .pointer("/spec/rules/0/backendRefs")
-        .and_then(Value::as_array);
-    let prefix = format!("{}-", id.name);
-    let split = Split::of(backends.into_iter().flatten().filter_map(|backend| {
-        let revision = backend.get("name")?.as_str()?.strip_prefix(&prefix)?;
-        let weight = backend.get("weight").and_then(Value::as_i64).unwrap_or(1);
-        Some((Revision::recorded(revision), i32::try_from(weight).ok()?))
-    }));
-    match refusal(spec, route) {
-        None => RouteSeen::Carried(split),
-        Some(why) => RouteSeen::Asked { split, why },
-    }
-}
-
-fn refusal(spec: &ModelReleaseSpec, route: &DynamicObject) -> Option<String> {
-    let parents = route.data.pointer("/status/parents").and_then(Value::as_array);
-    for wanted in &spec.route.gateway.parent_refs {
-        let name = &wanted.name;
-        let of_gateway =
-            |parent: &&Value| parent.pointer("/parentRef/name").and_then(Value::as_str) == Some(name);
-        let Some(parent) = parents.and_then(|parents| parents.iter().find(of_gateway)) else {
-            return Some(format!(
-                "no controller has answered for the Gateway \"{name}\": is it installed, and is its name right?"
-            ));
-        };
-        for type_ in ["Accepted", "ResolvedRefs"] {
-            let conditions = parent.get("conditions").and_then(Value::as_array);
-            let of_type = |c: &&Value| c.get("type").and_then(Value::as_str) == Some(type_);
-            let Some(condition) = conditions.and_then(|conditions| conditions.iter().find(of_type)) else {
-                return Some(format!("the Gateway \"{name}\" has not said {type_}"));
-            };
-            let generation = condition.get("observedGeneration").and_then(Value::as_i64);
-            if generation < route.metadata.generation {
-                return Some(format!("the Gateway \"{name}\" has not seen the newest weights"));
-            }
-            if condition.get("status").and_then(Value::as_str) != Some("True") {
-                let message = condition
-                    .get("message")
-                    .and_then(Value::as_str)
-                    .unwrap_or("without a message");
-                return Some(format!(
-                    "the Gateway \"{name}\" says {type_} is not true: {message}"
-                ));
-            }
-        }
-    }
-    None
-}
-
-async fn metrics(
+/// Asks Prometheus, when there can be something to learn.
+pub(crate) async fn metrics(
     release: &ModelRelease,
     id: &Identity,
     policy: &Policy,

@@ -15,7 +15,7 @@ use serin_core::status;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::observe::observe;
+use crate::observe::{glance, metrics, observe};
 use crate::perform::{perform, take_traffic_away};
 use crate::record::{record, remember, tell};
 use crate::release::{FINALIZER, Identity};
@@ -26,7 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Brings one release one move closer to its spec.
 ///
 /// Effects come before the status. A crash in between repeats the effects, which are idempotent: it can make a
-/// release slower, never faster. A `spec` that cannot be carried out changes nothing but the conditions.
+/// release slower, never faster. A `spec` that cannot be carried out changes nothing but the conditions. Watches tell
+/// when there is nothing to do, without a call; whatever moves the release is planned on what was read for it.
 ///
 /// Errors: the look is repeated with growing pauses; traffic stays where it was.
 async fn look(release: Arc<ModelRelease>, ctx: &Context) -> Result<Next, Error> {
@@ -48,9 +49,16 @@ async fn look(release: Arc<ModelRelease>, ctx: &Context) -> Result<Next, Error> 
         }
     };
     let state = status::state(&before);
-    let seen = observe(&release, &id, &policy, &state, ctx, now).await?;
+    let metrics = metrics(&release, &id, &policy, &state, ctx, now).await;
 
-    let plan = plan(&policy, &state, &seen, now);
+    let glanced = glance(&release, &id, ctx, &metrics).await?;
+    let glanced = glanced.map(|seen| (plan(&policy, &state, &seen, now), seen));
+    let (plan, seen) = if let Some(rests) = glanced.filter(|(plan, _)| !plan.moves(&state)) {
+        rests
+    } else {
+        let seen = observe(&release, &id, ctx, &metrics).await?;
+        (plan(&policy, &state, &seen, now), seen)
+    };
 
     for action in &plan.actions {
         if let Err(error) = perform(action, &id, &release.spec, ctx).await {
@@ -90,6 +98,7 @@ pub async fn reconcile(
             Event::Apply(release) => look(release, &ctx).await,
             Event::Cleanup(release) => {
                 take_traffic_away(&identity(&release)?, &release.spec, &ctx).await?;
+                ctx.forget(&release.namespace().unwrap_or_default(), &release.name_any());
                 Ok(Next::await_change())
             }
         }

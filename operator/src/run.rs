@@ -1,31 +1,41 @@
 //! The life of the process: serve, wait for the lead, watch, let go.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::Client;
+use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, DynamicObject};
-use kube::core::DeserializeGuard;
+use kube::client::{Client, ClientBuilder};
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::controller::Controller;
-use kube::runtime::watcher;
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, reflector, watcher};
+use kube::{Config, Resource, ResourceExt as _};
 use kube_lease_manager::LeaseManagerBuilder;
-use serin_core::crd::ModelRelease;
+use serin_core::crd::{Arm, ModelRelease};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tower::limit::ConcurrencyLimitLayer;
 
 use crate::access;
 use crate::archive::Archive;
 use crate::args::Args;
+use crate::build::selected_revision;
 use crate::context::{Clock, Context};
 use crate::metrics::Metrics;
+use crate::observe::workload;
 use crate::reconcile::{pause, reconcile};
 use crate::release::{RELEASE_LABEL, http_route};
+use crate::route::Route;
 use crate::serve::router;
 
 /// Name of the Lease by which replicas elect a leader.
 const LEASE: &str = "serin-operator";
+/// Calls of the API server under way at once: a thousand releases that all have something to do would otherwise keep
+/// each other waiting until all of them are given up.
+const CALLS_AT_ONCE: usize = 16;
 
 /// Runs until `stop` turns true or the lead is lost.
 ///
@@ -45,12 +55,18 @@ pub async fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> anyho
         .with_graceful_shutdown(stopped(stop.clone()));
     let serving = tokio::spawn(serving.into_future());
 
-    let client = Client::try_default()
+    let config = Config::infer()
         .await
         .context("cannot find the API server: give a kubeconfig or run in a pod")?;
+    let client = ClientBuilder::try_from(config.clone())
+        .context("cannot set up a client of the API server")?
+        .with_layer(&ConcurrencyLimitLayer::new(CALLS_AT_ONCE))
+        .build();
     let http = access::builder().build().context("cannot set up HTTP")?;
     let ctx = Arc::new(Context::new(client, http, clock, metrics, archive));
-    let led = lead(&args, ctx, stop).await;
+    // The term is renewed past the queue of calls.
+    let renewing = Client::try_from(config).context("cannot set up a client of the API server")?;
+    let led = lead(&args, ctx, renewing, stop).await;
     serving
         .await
         .context("the server of /metrics ended badly")?
@@ -59,8 +75,13 @@ pub async fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> anyho
 }
 
 /// Waits for the lead, works while it lasts, and gives it back.
-async fn lead(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let manager = LeaseManagerBuilder::new(ctx.client.clone(), LEASE)
+async fn lead(
+    args: &Args,
+    ctx: Arc<Context>,
+    renewing: Client,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let manager = LeaseManagerBuilder::new(renewing, LEASE)
         .with_namespace(&args.namespace)
         .with_identity(&args.identity)
         .with_duration(args.lease_seconds)
@@ -97,27 +118,38 @@ async fn lead(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) -> an
 
 /// Watches releases and what they own until `stop`.
 async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
-    let client = ctx.client.clone();
-    let owned = watcher::Config::default().labels(RELEASE_LABEL);
-    let (releases, deployments, routes): (
-        Api<DeserializeGuard<ModelRelease>>,
-        Api<Deployment>,
-        Api<DynamicObject>,
-    ) = match &args.watch_namespace {
-        Some(namespace) => (
-            Api::namespaced(client.clone(), namespace),
-            Api::namespaced(client.clone(), namespace),
-            Api::namespaced_with(client, namespace, &http_route()),
-        ),
-        None => (
-            Api::all(client.clone()),
-            Api::all(client.clone()),
-            Api::all_with(client, &http_route()),
-        ),
-    };
-    Controller::new(releases, watcher::Config::default())
-        .owns(deployments, owned.clone())
-        .owns_with(routes, http_route(), owned)
+    let (reader, writer) = reflector::store();
+    let releases = watcher(api(args, &ctx), pages())
+        .default_backoff()
+        .modify(slim)
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(
+            |release: &_| Some(what_matters(release)),
+            PredicateConfig::default(),
+        );
+    let owned = || pages().labels(RELEASE_LABEL);
+
+    let seen = ctx.clone();
+    let workloads = watcher(api::<Deployment>(args, &ctx), owned())
+        .inspect(move |said| seen.owned.workloads.take(said, workload))
+        .default_backoff()
+        .touched_objects();
+    let seen = ctx.clone();
+    let services = watcher(api::<Service>(args, &ctx), owned())
+        .inspect(move |said| seen.owned.services.take(said, selected_revision))
+        .default_backoff()
+        .touched_objects();
+    let seen = ctx.clone();
+    let routes = watcher(routes_api(args, &ctx), owned())
+        .inspect(move |said| seen.owned.routes.take(said, Route::of))
+        .default_backoff()
+        .touched_objects();
+
+    Controller::for_stream(releases, reader)
+        .owns_stream(workloads)
+        .owns_stream(services)
+        .owns_stream_with(routes, http_route())
         .graceful_shutdown_on(stopped(stop))
         .run(reconcile, |release, error, ctx| pause(&release, error, &ctx), ctx)
         .for_each(|done| async move {
@@ -126,6 +158,59 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
             }
         })
         .await;
+}
+
+/// The objects of a kind in the watched namespace, or in all.
+fn api<K>(args: &Args, ctx: &Context) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match &args.watch_namespace {
+        Some(namespace) => Api::namespaced(ctx.client.clone(), namespace),
+        None => Api::all(ctx.client.clone()),
+    }
+}
+
+fn routes_api(args: &Args, ctx: &Context) -> Api<DynamicObject> {
+    match &args.watch_namespace {
+        Some(namespace) => Api::namespaced_with(ctx.client.clone(), namespace, &http_route()),
+        None => Api::all_with(ctx.client.clone(), &http_route()),
+    }
+}
+
+/// Small pages: what a list is parsed from is gone at once, but the memory of the largest one stays.
+fn pages() -> watcher::Config {
+    watcher::Config::default().page_size(50)
+}
+
+/// Drops what nobody reads and what is as large as the rest: who wrote which field, and the manifest once more.
+fn slim(release: &mut DeserializeGuard<ModelRelease>) {
+    const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+    release.managed_fields_mut().clear();
+    release.annotations_mut().remove(LAST_APPLIED);
+}
+
+/// A look is due when somebody else changed the release, or it has come to another stage. What every look writes down
+/// itself, the clock and the evidence, asks for none.
+fn what_matters(release: &DeserializeGuard<ModelRelease>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let meta = release.meta();
+    (meta.generation, &meta.annotations, &meta.finalizers).hash(&mut hasher);
+    meta.deletion_timestamp.is_some().hash(&mut hasher);
+    let status = release
+        .0
+        .as_ref()
+        .ok()
+        .and_then(|release| release.status.as_ref());
+    if let Some(status) = status {
+        let canary = status.canary.as_ref();
+        let trial = canary.map(|canary| (&canary.arm.revision, canary.stage, canary.step));
+        trial.hash(&mut hasher);
+        let serves = |arm: &Arm| (arm.revision.clone(), arm.version.clone());
+        status.stable.as_ref().map(serves).hash(&mut hasher);
+        status.history.first().map(|past| past.at).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// Waits until `stop` turns true or its sender is gone.

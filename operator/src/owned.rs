@@ -1,0 +1,96 @@
+//! What watches have shown of the objects that releases own: a few fields of each, by release.
+//!
+//! A watch can lag behind the API server. What it shows is therefore enough to say that there is nothing to do, and no
+//! more: whatever moves a release is planned again on what was read for it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{PoisonError, RwLock};
+
+use kube::ResourceExt;
+use kube::runtime::watcher;
+
+use crate::release::RELEASE_LABEL;
+
+/// Views of the objects of one kind.
+#[derive(Debug)]
+pub(crate) struct Index<V> {
+    inner: RwLock<Inner<V>>,
+}
+
+#[derive(Debug)]
+struct Inner<V> {
+    /// Whether the watch has shown everything and has not failed since.
+    is_current: bool,
+    shown: Shown<V>,
+    /// What a watch that begins anew has shown so far.
+    arriving: Shown<V>,
+}
+
+/// By namespace and release, then by the object's name.
+type Shown<V> = HashMap<(String, String), BTreeMap<String, V>>;
+
+impl<V> Default for Index<V> {
+    fn default() -> Self {
+        Self {
+            inner: RwLock::new(Inner {
+                is_current: false,
+                shown: HashMap::new(),
+                arriving: HashMap::new(),
+            }),
+        }
+    }
+}
+
+impl<V: Clone> Index<V> {
+    /// Everything that the release owns of this kind, by name; none where the watch does not know.
+    pub(crate) fn of(&self, namespace: &str, release: &str) -> Option<BTreeMap<String, V>> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let key = (namespace.to_owned(), release.to_owned());
+        inner
+            .is_current
+            .then(|| inner.shown.get(&key).cloned().unwrap_or_default())
+    }
+
+    /// Takes in what a watch says; `view` picks the fields that are kept, none of an object that is none of ours.
+    pub(crate) fn take<K: ResourceExt>(
+        &self,
+        said: &watcher::Result<watcher::Event<K>>,
+        view: impl Fn(&K) -> Option<V>,
+    ) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        match said {
+            Err(_) => inner.is_current = false,
+            Ok(watcher::Event::Init) => inner.arriving.clear(),
+            Ok(watcher::Event::InitApply(object)) => put(&mut inner.arriving, object, view(object)),
+            Ok(watcher::Event::InitDone) => {
+                inner.shown = std::mem::take(&mut inner.arriving);
+                inner.is_current = true;
+            }
+            // After a failure the watch goes on where it was, or begins anew.
+            Ok(watcher::Event::Apply(object)) => {
+                put(&mut inner.shown, object, view(object));
+                inner.is_current = true;
+            }
+            Ok(watcher::Event::Delete(object)) => {
+                put(&mut inner.shown, object, None);
+                inner.is_current = true;
+            }
+        }
+    }
+}
+
+fn put<K: ResourceExt, V>(shown: &mut Shown<V>, object: &K, view: Option<V>) {
+    let Some(release) = object.labels().get(RELEASE_LABEL) else {
+        return;
+    };
+    let key = (object.namespace().unwrap_or_default(), release.clone());
+    if let Some(view) = view {
+        shown.entry(key).or_default().insert(object.name_any(), view);
+        return;
+    }
+    let Some(left) = shown.get_mut(&key) else { return };
+    left.remove(&object.name_any());
+    if left.is_empty() {
+        shown.remove(&key);
+    }
+}
