@@ -39,6 +39,9 @@ pub(crate) fn explain(record: &Record) -> String {
             &question(worse, not_worse, &began.settings),
         );
     }
+    for (bound, held) in began.settings.figures.iter().zip(&look.figures) {
+        line("figure", &bound.tell(held));
+    }
     line("how sure", &how_sure(look.verdict, &began.settings));
     let _ = writeln!(text, "\n  evidence that it is worse, against time");
     text.push_str(&chart(record).text());
@@ -176,7 +179,9 @@ fn how_sure(verdict: Verdict, settings: &Settings) -> String {
             settings.alpha_promote * 100.0,
             settings.cap_seconds
         ),
-        Verdict::Abort(AbortReason::ClassicLimit | AbortReason::ClassicErrors)
+        Verdict::Abort(
+            AbortReason::ClassicLimit | AbortReason::ClassicErrors | AbortReason::FigureOutside,
+        )
         | Verdict::Promote(PromoteReason::ClassicPass) => {
             "a threshold on an average: it has no error probability".into()
         }

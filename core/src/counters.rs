@@ -20,6 +20,10 @@ pub enum Counter {
     LatencySum,
     /// Requests not slower than an edge (`_bucket`).
     Bucket(Edge),
+    /// Outcomes that the servers count beside their requests.
+    Outcomes,
+    /// Bad ones among them.
+    BadOutcomes,
     /// When the process started, in seconds since 1970 (`process_start_time_seconds`).
     Start,
     /// Requests to the pod that the gateway saw answered, by whomever, with anything but 5xx.

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::status::{
-    AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, ModelReleaseStatus,
-    QuestionStatus, Rejected, SoakStatus,
+    AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, MetricStatus,
+    ModelReleaseStatus, QuestionStatus, Rejected, SoakStatus,
 };
 use crate::period::Period;
 
@@ -290,6 +290,13 @@ pub struct Analysis {
     /// What the errors must show.
     #[serde(default)]
     pub errors: Errors,
+    /// Whether the answers themselves are worse, where the servers count that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
+    /// Further figures that a canary must keep, each by a query. At most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = serde_json::json!(["name"])))]
+    pub metrics: Vec<Metric>,
     /// Requests the canary must have answered in a step; below it nothing is promoted.
     #[serde(default = "three_hundred")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
@@ -428,6 +435,52 @@ impl Default for Errors {
     }
 }
 
+/// Outcomes that the servers count beside their requests: empty answers, fallbacks, clicks that did not come. Judged
+/// as errors are, by evidence that is valid at every look.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Quality {
+    /// Counter of bad outcomes, exported by the pods, for example `recommendations_empty_total`.
+    #[schemars(length(min = 1, max = 200), extend("x-kubernetes-validations" = schema::metric_name()))]
+    pub bad: String,
+    /// Counter of all outcomes, exported by the pods, for example `recommendations_total`.
+    #[schemars(length(min = 1, max = 200), extend("x-kubernetes-validations" = schema::metric_name()))]
+    pub all: String,
+    /// Percentage points by which the canary's share of bad outcomes must stay below stable's plus this.
+    #[serde(default = "two_percent")]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = schema::percentage()))]
+    pub not_worse_than_stable: String,
+}
+
+/// A figure of a query, held to one bound. A fixed sample: its mean over the looks so far decides before a promotion
+/// and at the end of each step, not at every look.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = schema::one_bound()))]
+pub struct Metric {
+    /// Name of the figure, for people.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// A query that answers one value. `$revision` stands for the revision asked about; `$namespace` and `$release` for
+    /// those of the release.
+    #[schemars(length(min = 1, max = 2048), extend("x-kubernetes-validations" = schema::query()))]
+    pub query: String,
+    /// The canary's mean is not above this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_at_most: Option<f64>,
+    /// The canary's mean is not below this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_at_least: Option<f64>,
+    /// The canary's mean is not above stable's by more than this share of it, for example `10%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = schema::percentage()))]
+    pub not_above_stable_by: Option<String>,
+    /// The canary's mean is not below stable's by more than this share of it, for example `10%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), extend("x-kubernetes-validations" = schema::percentage()))]
+    pub not_below_stable_by: Option<String>,
+}
+
 /// A condition on the evidence of a model version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -475,6 +528,9 @@ fn root_path() -> String {
 }
 fn one_percent() -> String {
     "1%".into()
+}
+fn two_percent() -> String {
+    "2%".into()
 }
 fn five_percent() -> String {
     "5%".into()

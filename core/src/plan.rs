@@ -24,6 +24,7 @@ pub use self::judging::{Judgement, time_before};
 pub use self::outcome::{News, Outcome, Reason};
 pub use self::telling::{describe, evidence};
 use crate::counters::Series;
+use crate::judge::Figure;
 use crate::policy::{Percent, Policy};
 use crate::record::Entry;
 use crate::revision::{Revision, Version};
@@ -249,6 +250,8 @@ pub enum MetricsSeen {
         canary: Vec<Series>,
         /// The stable version.
         stable: Vec<Series>,
+        /// What the queries of `spec.analysis.metrics` answered, in their order.
+        figures: Vec<Figure>,
     },
 }
 

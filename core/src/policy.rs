@@ -146,6 +146,11 @@ pub enum SpecError {
         mean: crate::period::Period,
     },
     /// See the message.
+    #[error(
+        "spec.analysis.metrics \"{0}\" has not exactly one bound: write canaryAtMost, canaryAtLeast, notAboveStableBy or notBelowStableBy"
+    )]
+    Bounds(String),
+    /// See the message.
     #[error("spec.analysis cannot be judged by: {0}")]
     Judgement(String),
     /// See the message.
@@ -184,6 +189,7 @@ impl SpecError {
             Self::PrometheusUrl(_)
             | Self::Percentage { .. }
             | Self::TimeLimit { .. }
+            | Self::Bounds(_)
             | Self::Judgement(_) => "InvalidAnalysis",
             Self::PodSpec(_) | Self::Port(_) => "InvalidTemplate",
             Self::Gate { .. } => "InvalidGate",
@@ -413,6 +419,8 @@ fn settings(spec: &ModelReleaseSpec, steps: &[Step]) -> Result<Settings, SpecErr
             Otherwise::Hold => OnUnavailable::Hold,
             Otherwise::RollBack => OnUnavailable::RollBack,
         },
+        quality: analysis.quality.as_ref().map(quality).transpose()?,
+        figures: analysis.metrics.iter().map(bound).collect::<Result<_, _>>()?,
         ..usual
     };
     // The edges of its histogram are not known yet.
@@ -422,6 +430,55 @@ fn settings(spec: &ModelReleaseSpec, steps: &[Step]) -> Result<Settings, SpecErr
     };
     Run::new(checked).map_err(|error| SpecError::Judgement(error.to_string()))?;
     Ok(settings)
+}
+
+/// How outcomes are judged: withdrawn when worse at all beyond chance, promoted when within the margin.
+fn quality(asked: &crate::crd::Quality) -> Result<judge::Quality, SpecError> {
+    const FIELD: &str = "spec.analysis.quality.notWorseThanStable";
+    let margin = share(FIELD, &asked.not_worse_than_stable)?;
+    if margin <= 0.0 {
+        return Err(SpecError::Percentage {
+            field: FIELD,
+            value: asked.not_worse_than_stable.clone(),
+            above: " above 0",
+        });
+    }
+    Ok(judge::Quality {
+        tolerance: 0.0,
+        margin,
+    })
+}
+
+fn bound(metric: &crate::crd::Metric) -> Result<judge::Bound, SpecError> {
+    let above = |text: &String| {
+        let share = share("spec.analysis.metrics[].notAboveStableBy", text);
+        share.map(judge::Limit::NotAboveStableBy)
+    };
+    let below = |text: &String| {
+        let share = share("spec.analysis.metrics[].notBelowStableBy", text);
+        share.map(judge::Limit::NotBelowStableBy)
+    };
+    let limits = [
+        metric.canary_at_most.map(|most| Ok(judge::Limit::AtMost(most))),
+        metric
+            .canary_at_least
+            .map(|least| Ok(judge::Limit::AtLeast(least))),
+        metric.not_above_stable_by.as_ref().map(above),
+        metric.not_below_stable_by.as_ref().map(below),
+    ];
+    match limits
+        .into_iter()
+        .flatten()
+        .collect::<Result<Vec<_>, _>>()?
+        .as_slice()
+    {
+        [limit] => Ok(judge::Bound {
+            name: metric.name.clone(),
+            query: metric.query.clone(),
+            limit: *limit,
+        }),
+        _ => Err(SpecError::Bounds(metric.name.clone())),
+    }
 }
 
 fn closed_gates(spec: &ModelReleaseSpec) -> Result<Vec<String>, SpecError> {

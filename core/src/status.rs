@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::crd::{
-    AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, ModelReleaseStatus,
-    QuestionStatus, Rejected, SoakStatus,
+    AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, MetricStatus,
+    ModelReleaseStatus, QuestionStatus, Rejected, SoakStatus,
 };
 use crate::judge::{ArmTotals, Look, Settings};
 use crate::period::Period;
@@ -350,6 +350,16 @@ fn figures_of(look: &Look, settings: &Settings) -> AnalysisStatus {
                 question: worse.question.to_string(),
                 worse: evidence(worse.log_e),
                 not_worse: evidence(not_worse.best),
+            })
+            .collect(),
+        metrics: settings
+            .figures
+            .iter()
+            .zip(&look.figures)
+            .map(|(bound, held)| MetricStatus {
+                name: bound.name.clone(),
+                seen: bound.tell(held),
+                standing: format!("{:?}", held.standing),
             })
             .collect(),
         record: None,

@@ -3,7 +3,7 @@
 
 mod world;
 
-use serin_core::judge::{Run, Settings, Tuning};
+use serin_core::judge::{Figure, Run, Settings, Tuning};
 use serin_core::plan::{Because, Judgement, Phase, Reason};
 use serin_core::record::{Entry, Record};
 use world::{Behaviour, HEALTHY, World};
@@ -117,6 +117,98 @@ fn one_bad_version_after_the_other_leaves_no_trace_in_the_route() {
         named.iter().all(|revision| [&stable, &kept].contains(&revision)),
         "{named:?}"
     );
+}
+
+/// A release whose canary must keep its memory below 2 GB and its cache hits not more than a tenth below stable's.
+fn with_metrics() -> World {
+    let mut world = with_stable(&[(20, 120)]);
+    world.spec.analysis.min_soak = "60s".parse().expect("a period");
+    world.spec.analysis.metrics = serde_json::from_value(serde_json::json!([
+        {"name": "memory", "query": "memory{revision=\"$revision\"}", "canaryAtMost": 2.0},
+        {"name": "hits", "query": "hits{revision=\"$revision\"}", "notBelowStableBy": "10%"},
+    ]))
+    .expect("metrics");
+    world
+}
+
+fn figure(canary: f64, stable: Option<f64>) -> Figure {
+    Figure {
+        canary: Some(canary),
+        stable,
+        missing: None,
+    }
+}
+
+#[test]
+fn figures_of_own_queries_are_kept_or_the_canary_goes_at_the_end_of_its_soak() {
+    for (memory, hits, phase) in [
+        (1.9, 0.82, Phase::Promoted),
+        (2.1, 0.90, Phase::RolledBack),
+        (1.9, 0.80, Phase::RolledBack),
+    ] {
+        let mut world = with_metrics();
+        world.figures = vec![figure(memory, None), figure(hits, Some(0.9))];
+        world.want("v2", HEALTHY);
+        let last = world.run(60);
+        assert_eq!(last.phase(), phase, "{memory} {hits}: {}", last.because);
+        if phase == Phase::RolledBack {
+            let outcome = &world.state.history[0].outcome;
+            assert_eq!(outcome.reason, Reason::MetricOutside);
+            assert!(
+                outcome.message.contains(", to be at most "),
+                "{}",
+                outcome.message
+            );
+        }
+    }
+}
+
+#[test]
+fn a_query_that_answers_nothing_promotes_nothing_and_is_named() {
+    let mut world = with_metrics();
+    let silent = Figure {
+        missing: Some("the query answers nothing".into()),
+        ..Figure::default()
+    };
+    world.figures = vec![silent, figure(0.9, Some(0.9))];
+    world.want("v2", HEALTHY);
+    let held = world.run(20);
+    let words = held.because.to_string();
+    assert!(
+        words.contains("memory unknown") && words.contains("the query answers nothing"),
+        "{words}"
+    );
+    world.live(60);
+    assert_ne!(world.state.history[0].version.name, "v2", "a person decides");
+    world.figures = vec![figure(1.0, None), figure(0.9, Some(0.9))];
+    let mut mended = with_metrics();
+    mended.figures = world.figures;
+    mended.want("v2", HEALTHY);
+    assert_eq!(mended.run(60).phase(), Phase::Promoted);
+}
+
+#[test]
+fn a_version_whose_answers_are_empty_is_withdrawn_by_evidence() {
+    for (empty_every, phase) in [(100, Phase::Promoted), (10, Phase::RolledBack)] {
+        let usual = Behaviour {
+            empty_every: 100,
+            ..HEALTHY
+        };
+        let mut world = World::new(&[(20, 600)]);
+        world.spec.analysis.min_soak = "60s".parse().expect("a period");
+        world.spec.analysis.quality = serde_json::from_value(
+            serde_json::json!({"bad": "answers_empty_total", "all": "answers_total", "notWorseThanStable": "2%"}),
+        )
+        .expect("quality");
+        world.want("v1", usual);
+        world.live(10);
+        world.want("v2", Behaviour { empty_every, ..usual });
+        let last = world.run(140);
+        assert_eq!(last.phase(), phase, "1 of {empty_every}: {}", last.because);
+        if phase == Phase::RolledBack {
+            assert_eq!(world.state.history[0].outcome.reason, Reason::WorseQuality);
+        }
+    }
 }
 
 #[test]

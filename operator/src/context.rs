@@ -8,11 +8,16 @@ use kube::Client;
 
 use serin_core::plan::Workload;
 use serin_core::revision::Revision;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::archive::Archive;
 use crate::metrics::Metrics;
 use crate::owned::Index;
 use crate::route::Route;
+
+/// Looks that work at once. Each may hold a megabyte, for the first one of a canary reads an hour of samples; and more
+/// of them only keep each other waiting at the API server, until calls are given up.
+const TURNS: usize = 16;
 
 /// Tells the time. Only `main` hands out one that reads the system's.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -29,6 +34,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Where the records of decisions are kept, if anywhere.
     pub archive: Option<Arc<Archive>>,
+    /// So many looks work at once. One that waits for Prometheus has no turn: a server that hangs holds up nobody else.
+    pub(crate) turns: Semaphore,
     /// What watches have shown.
     pub(crate) owned: Owned,
     /// Failed looks in a row by release, for the pauses between them.
@@ -46,6 +53,33 @@ pub(crate) struct Owned {
     pub(crate) services: Index<Revision>,
 }
 
+/// The turn of one look, taken from the beginning.
+pub(crate) struct Turn<'a> {
+    turns: &'a Semaphore,
+    taken: Option<SemaphorePermit<'a>>,
+}
+
+impl<'a> Turn<'a> {
+    /// Waits until others leave room.
+    pub(crate) async fn taken(turns: &'a Semaphore) -> Self {
+        // Nobody closes it.
+        let taken = turns.acquire().await.ok();
+        Self { turns, taken }
+    }
+
+    /// Lets others work while this look only waits.
+    pub(crate) fn give_back(&mut self) {
+        self.taken = None;
+    }
+
+    /// Takes it again.
+    pub(crate) async fn take_again(&mut self) {
+        if self.taken.is_none() {
+            self.taken = self.turns.acquire().await.ok();
+        }
+    }
+}
+
 impl Context {
     /// A context over these parts.
     pub fn new(
@@ -61,6 +95,7 @@ impl Context {
             clock,
             metrics,
             archive,
+            turns: Semaphore::new(TURNS),
             owned: Owned::default(),
             failures: Mutex::default(),
         }

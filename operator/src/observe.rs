@@ -15,71 +15,59 @@ use serin_core::revision::Revision;
 
 use crate::access;
 use crate::build;
-use crate::context::Context;
+use crate::context::{Context, Turn};
 use crate::error::{Error, is_not_found};
 use crate::prometheus;
 use crate::release::{Identity, REVISION_LABEL, http_route};
 use crate::route::{self, Route};
 
 /// What stands in the cluster for a release.
-struct Objects {
+pub(crate) struct Objects {
     workloads: BTreeMap<Revision, Workload>,
     route: RouteSeen,
     stable_service: Option<Revision>,
 }
 
-/// What watches have shown, with the metrics asked anew; none where a watch does not know.
+impl Objects {
+    /// These, with what the metrics showed and what a person asked for.
+    pub(crate) fn beside(self, release: &ModelRelease, metrics: MetricsSeen) -> Observed {
+        let abort = release.annotations().get(ABORT_ANNOTATION);
+        Observed {
+            workloads: self.workloads,
+            route: self.route,
+            stable_service: self.stable_service,
+            metrics,
+            abort: abort.map(|revision| Revision::recorded(revision)),
+        }
+    }
+}
+
+/// What watches have shown; none where one of them does not know.
 ///
 /// Enough to find out that there is nothing to do: see [`crate::owned`].
 pub(crate) async fn glance(
-    release: &ModelRelease,
     id: &Identity,
+    spec: &ModelReleaseSpec,
     ctx: &Context,
-    metrics: &MetricsSeen,
-) -> Result<Option<Observed>, Error> {
-    let Some(mut objects) = shown(id, &release.spec, ctx) else {
+) -> Result<Option<Objects>, Error> {
+    let Some(mut objects) = shown(id, spec, ctx) else {
         return Ok(None);
     };
     add_trouble(id, ctx, &mut objects.workloads).await?;
-    Ok(Some(observed(release, objects, metrics)))
+    Ok(Some(objects))
 }
 
-/// Reads everything that a plan needs.
-pub(crate) async fn observe(
-    release: &ModelRelease,
-    id: &Identity,
-    ctx: &Context,
-    metrics: &MetricsSeen,
-) -> Result<Observed, Error> {
-    let (workloads, route, stable_service) = try_join3(
-        workloads(id, ctx),
-        route(id, &release.spec, ctx),
-        stable_service(id, ctx),
-    )
-    .await?;
+/// Reads what a plan acts on.
+pub(crate) async fn read(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> Result<Objects, Error> {
+    let (workloads, route, stable_service) =
+        try_join3(workloads(id, ctx), route(id, spec, ctx), stable_service(id, ctx)).await?;
     let mut objects = Objects {
         workloads,
         route,
         stable_service,
     };
     add_trouble(id, ctx, &mut objects.workloads).await?;
-    Ok(observed(release, objects, metrics))
-}
-
-fn observed(release: &ModelRelease, objects: Objects, metrics: &MetricsSeen) -> Observed {
-    let Objects {
-        workloads,
-        route,
-        stable_service,
-    } = objects;
-    let abort = release.annotations().get(ABORT_ANNOTATION);
-    Observed {
-        workloads,
-        route,
-        stable_service,
-        metrics: metrics.clone(),
-        abort: abort.map(|revision| Revision::recorded(revision)),
-    }
+    Ok(objects)
 }
 
 fn shown(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> Option<Objects> {
@@ -241,6 +229,7 @@ pub(crate) async fn metrics(
     state: &State,
     ctx: &Context,
     now: Timestamp,
+    turn: &mut Turn<'_>,
 ) -> MetricsSeen {
     let (Some(canary), false) = (&state.canary, policy.paused) else {
         return MetricsSeen::NotAsked;
@@ -264,10 +253,12 @@ pub(crate) async fn metrics(
         } else {
             SignedDuration::ZERO
         },
+        quality: release.spec.analysis.quality.as_ref(),
+        metrics: &release.spec.analysis.metrics,
     };
     let server = &release.spec.analysis.prometheus;
     match access::client(server, &id.namespace, &ctx.client, &ctx.http).await {
-        Ok(http) => prometheus::ask(&http, &server.url, &question, now).await,
+        Ok(http) => prometheus::ask(&http, &server.url, &question, now, turn).await,
         Err(why) => MetricsSeen::Unavailable(why),
     }
 }

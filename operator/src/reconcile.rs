@@ -9,13 +9,13 @@ use kube::runtime::controller::Action as Next;
 use kube::runtime::finalizer::{Event, finalizer};
 use kube::{Resource as _, ResourceExt as _};
 use serin_core::crd::ModelRelease;
-use serin_core::plan::plan;
+use serin_core::plan;
 use serin_core::policy::Policy;
 use serin_core::status;
 
-use crate::context::Context;
+use crate::context::{Context, Turn};
 use crate::error::Error;
-use crate::observe::{glance, metrics, observe};
+use crate::observe::{glance, metrics, read};
 use crate::perform::{perform, take_traffic_away};
 use crate::record::{record, remember, tell};
 use crate::release::{FINALIZER, Identity};
@@ -30,7 +30,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// when there is nothing to do, without a call; whatever moves the release is planned on what was read for it.
 ///
 /// Errors: the look is repeated with growing pauses; traffic stays where it was.
-async fn look(release: Arc<ModelRelease>, ctx: &Context) -> Result<Next, Error> {
+async fn look(release: Arc<ModelRelease>, ctx: &Context, turn: &mut Turn<'_>) -> Result<Next, Error> {
     let id = identity(&release)?;
     let now = (ctx.clock)();
     let before = release.status.clone().unwrap_or_default();
@@ -49,16 +49,21 @@ async fn look(release: Arc<ModelRelease>, ctx: &Context) -> Result<Next, Error> 
         }
     };
     let state = status::state(&before);
-    let metrics = metrics(&release, &id, &policy, &state, ctx, now).await;
+    let metrics = metrics(&release, &id, &policy, &state, ctx, now, turn).await;
 
-    let glanced = glance(&release, &id, ctx, &metrics).await?;
-    let glanced = glanced.map(|seen| (plan(&policy, &state, &seen, now), seen));
-    let (plan, seen) = if let Some(rests) = glanced.filter(|(plan, _)| !plan.moves(&state)) {
-        rests
-    } else {
-        let seen = observe(&release, &id, ctx, &metrics).await?;
-        (plan(&policy, &state, &seen, now), seen)
+    let glanced = glance(&id, &release.spec, ctx).await?;
+    let is_glance = glanced.is_some();
+    let objects = match glanced {
+        Some(objects) => objects,
+        None => read(&id, &release.spec, ctx).await?,
     };
+    let mut seen = objects.beside(&release, metrics);
+    let mut plan = plan::plan(&policy, &state, &seen, now);
+    if is_glance && plan.moves(&state) {
+        let objects = read(&id, &release.spec, ctx).await?;
+        seen = objects.beside(&release, seen.metrics);
+        plan = plan::plan(&policy, &state, &seen, now);
+    }
 
     for action in &plan.actions {
         if let Err(error) = perform(action, &id, &release.spec, ctx).await {
@@ -85,6 +90,16 @@ pub async fn reconcile(
     release: Arc<DeserializeGuard<ModelRelease>>,
     ctx: Arc<Context>,
 ) -> Result<Next, Error> {
+    let turn = Turn::taken(&ctx.turns).await;
+    // A look is large, and thousands may be waiting: it begins to exist when its turn has come.
+    Box::pin(visit(release, &ctx, turn)).await
+}
+
+async fn visit(
+    release: Arc<DeserializeGuard<ModelRelease>>,
+    ctx: &Context,
+    mut turn: Turn<'_>,
+) -> Result<Next, Error> {
     let started = (ctx.clock)();
     let release = match &release.0 {
         Ok(release) => Arc::new(release.clone()),
@@ -95,9 +110,9 @@ pub async fn reconcile(
         Api::namespaced(ctx.client.clone(), &release.namespace().unwrap_or_default());
     let done = finalizer(&api, FINALIZER, release, |event| async {
         match event {
-            Event::Apply(release) => look(release, &ctx).await,
+            Event::Apply(release) => look(release, ctx, &mut turn).await,
             Event::Cleanup(release) => {
-                take_traffic_away(&identity(&release)?, &release.spec, &ctx).await?;
+                take_traffic_away(&identity(&release)?, &release.spec, ctx).await?;
                 ctx.forget(&release.namespace().unwrap_or_default(), &release.name_any());
                 Ok(Next::await_change())
             }

@@ -8,16 +8,14 @@ use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, DynamicObject};
-use kube::client::{Client, ClientBuilder};
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::controller::Controller;
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, reflector, watcher};
-use kube::{Config, Resource, ResourceExt as _};
+use kube::{Client, Resource, ResourceExt as _};
 use kube_lease_manager::LeaseManagerBuilder;
 use serin_core::crd::{Arm, ModelRelease};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tower::limit::ConcurrencyLimitLayer;
 
 use crate::access;
 use crate::archive::Archive;
@@ -33,9 +31,6 @@ use crate::serve::router;
 
 /// Name of the Lease by which replicas elect a leader.
 const LEASE: &str = "serin-operator";
-/// Calls of the API server under way at once: a thousand releases that all have something to do would otherwise keep
-/// each other waiting until all of them are given up.
-const CALLS_AT_ONCE: usize = 16;
 
 /// Runs until `stop` turns true or the lead is lost.
 ///
@@ -55,18 +50,12 @@ pub async fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> anyho
         .with_graceful_shutdown(stopped(stop.clone()));
     let serving = tokio::spawn(serving.into_future());
 
-    let config = Config::infer()
+    let client = Client::try_default()
         .await
         .context("cannot find the API server: give a kubeconfig or run in a pod")?;
-    let client = ClientBuilder::try_from(config.clone())
-        .context("cannot set up a client of the API server")?
-        .with_layer(&ConcurrencyLimitLayer::new(CALLS_AT_ONCE))
-        .build();
     let http = access::builder().build().context("cannot set up HTTP")?;
     let ctx = Arc::new(Context::new(client, http, clock, metrics, archive));
-    // The term is renewed past the queue of calls.
-    let renewing = Client::try_from(config).context("cannot set up a client of the API server")?;
-    let led = lead(&args, ctx, renewing, stop).await;
+    let led = lead(&args, ctx, stop).await;
     serving
         .await
         .context("the server of /metrics ended badly")?
@@ -75,13 +64,8 @@ pub async fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> anyho
 }
 
 /// Waits for the lead, works while it lasts, and gives it back.
-async fn lead(
-    args: &Args,
-    ctx: Arc<Context>,
-    renewing: Client,
-    stop: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let manager = LeaseManagerBuilder::new(renewing, LEASE)
+async fn lead(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let manager = LeaseManagerBuilder::new(ctx.client.clone(), LEASE)
         .with_namespace(&args.namespace)
         .with_identity(&args.identity)
         .with_duration(args.lease_seconds)

@@ -70,6 +70,11 @@ const REFUSED: &str = r#"
 /spec/analysis/interval          | "0s"        | spec.analysis.interval: | "0s" is no positive duration
 /spec/analysis/latency/meanBelow | "0ms"       | spec.analysis.latency.meanBelow: | "0ms" is no positive duration
 /spec/analysis/errors            | {"notWorseThanStable": "a bit"} | spec.analysis.errors.notWorseThanStable: | "a bit" is no share: write percentage points from 0%
+/spec/analysis/quality           | {"bad": "empty total", "all": "answers_total"} | spec.analysis.quality.bad: | "empty total" is no name of a metric: write that of a counter
+/spec/analysis/metrics           | [{"name": "memory", "query": "memory", "canaryAtMost": 1}] | spec.analysis.metrics[0].query: | the query asks the same of both arms: select by revision="$revision"
+/spec/analysis/metrics           | [{"name": "memory", "query": "memory{revision='$revision'}"}] | spec.analysis.metrics[0]: | a metric has one bound
+/spec/analysis/metrics           | [{"name": "memory", "query": "memory{revision='$revision'}", "canaryAtMost": 1, "canaryAtLeast": 0}] | spec.analysis.metrics[0]: | a metric has one bound
+/spec/analysis/metrics           | [{"name": "a", "query": "a{revision='$revision'}", "canaryAtMost": 1}, {"name": "a", "query": "b{revision='$revision'}", "canaryAtMost": 1}] | .spec.analysis.metrics: | duplicate entries for key [name="a"]
 /spec/analysis/minRequests       | -1          | spec.analysis.minRequests: Invalid value: -1 | greater than or equal to 1
 /spec/analysis/method            | "Guess"     | spec.analysis.method: Unsupported value: "Guess" | "Sequential", "WholeSoak"
 /spec/analysis/warmUp            | "soon"      | spec.analysis.warmUp: | "soon" is no duration

@@ -97,6 +97,8 @@ pub fn common_layout(canary: &[Series], stable: &[Series]) -> Option<Layout> {
                 Counter::Bucket(_)
                 | Counter::Requests
                 | Counter::LatencySum
+                | Counter::Outcomes
+                | Counter::BadOutcomes
                 | Counter::GatewaySuccesses
                 | Counter::GatewayFailures
                 | Counter::Start
@@ -275,66 +277,122 @@ fn served(
         };
         into.requests = into.requests.plus(growth.arm.requests);
         into.latencies = into.latencies.plus(&growth.arm.latencies);
+        if let Some(outcomes) = growth.arm.quality {
+            into.quality = Some(into.quality.unwrap_or_default().plus(outcomes));
+        }
     }
     [block, late]
 }
 
-/// Key of a series within its target.
-type Key<'a> = (&'a str, u16, Counter);
+/// One series of a target, and the place of its bucket in the layout where it counts one.
+struct Counted<'a> {
+    series: &'a Series,
+    bucket: Option<usize>,
+}
+
+/// One scrape of a target: values by the series' number.
+#[derive(Default)]
+struct Scrape {
+    up: Option<f64>,
+    start: Option<f64>,
+    values: BTreeMap<usize, f64>,
+}
 
 /// What the pods of an arm counted themselves.
 fn targets<'a>(series: &'a [Series], layout: &Layout) -> Targets<'a> {
-    differenced(series, is_of_pod, |increments| arm(increments, layout))
+    differenced(series, layout, is_of_pod, arm)
 }
 
 /// What the gateway counted of the requests to an arm.
 fn behind_gateway<'a>(series: &'a [Series], layout: &Layout) -> Targets<'a> {
-    let is_of_gateway = |counter| !is_of_pod(counter);
-    differenced(series, is_of_gateway, |increments| {
-        Some(Arm {
-            requests: Trials::new(
-                whole(increments, &|_, counter| counter == Counter::GatewayFailures),
-                whole(increments, &|_, _| true),
-            ),
-            latencies: layout.empty(),
-            quality: None,
-        })
-    })
+    differenced(
+        series,
+        layout,
+        |counter| !is_of_pod(counter),
+        |target, increments, layout| {
+            let [mut bad, mut all] = [0.0; 2];
+            for (counted, grown) in grown(target, increments) {
+                all += grown;
+                if counted.series.counter == Counter::GatewayFailures {
+                    bad += grown;
+                }
+            }
+            Some(Arm {
+                requests: Trials::new(whole(bad), whole(all)),
+                latencies: layout.empty(),
+                quality: None,
+            })
+        },
+    )
 }
 
 fn is_of_pod(counter: Counter) -> bool {
     match counter {
         Counter::GatewaySuccesses | Counter::GatewayFailures => false,
-        Counter::Requests | Counter::LatencySum | Counter::Bucket(_) | Counter::Start | Counter::Scrape => {
-            true
-        }
+        Counter::Requests
+        | Counter::LatencySum
+        | Counter::Bucket(_)
+        | Counter::Outcomes
+        | Counter::BadOutcomes
+        | Counter::Start
+        | Counter::Scrape => true,
     }
 }
 
 /// Differences the scrapes of every target that has such counters.
 fn differenced<'a>(
     series: &'a [Series],
+    layout: &Layout,
     is_wanted: impl Fn(Counter) -> bool,
-    arm: impl Fn(&BTreeMap<Key<'a>, f64>) -> Option<Arm>,
+    arm: impl Fn(&[Counted<'a>], &BTreeMap<usize, f64>, &Layout) -> Option<Arm>,
 ) -> Targets<'a> {
-    let mut pods: BTreeMap<&str, BTreeMap<Timestamp, BTreeMap<Key<'a>, f64>>> = BTreeMap::new();
-    for one in series.iter().filter(|one| is_wanted(one.counter)) {
-        let scrapes = pods.entry(&one.pod).or_default();
-        for (time, value) in &one.samples {
-            let key = (one.labels.as_str(), one.status, one.counter);
-            scrapes.entry(*time).or_default().insert(key, *value);
-        }
+    let mut pods: BTreeMap<&str, Vec<Counted<'a>>> = BTreeMap::new();
+    for series in series.iter().filter(|one| is_wanted(one.counter)) {
+        let bucket = place(series.counter, layout);
+        pods.entry(&series.pod)
+            .or_default()
+            .push(Counted { series, bucket });
     }
     pods.into_iter()
-        .filter_map(|(pod, scrapes)| Some((pod, target(scrapes, &arm)?)))
+        .filter_map(|(pod, counted)| {
+            let seen = target(&counted, |increments| arm(&counted, increments, layout))?;
+            Some((pod, seen))
+        })
         .collect()
 }
 
+fn place(counter: Counter, layout: &Layout) -> Option<usize> {
+    let Counter::Bucket(edge) = counter else {
+        return None;
+    };
+    let edges = layout.edges();
+    if edge.seconds().is_infinite() {
+        return Some(edges.len());
+    }
+    edges.iter().position(|own| *own == edge.seconds())
+}
+
 /// Differences the scrapes of one target, oldest first.
-fn target<'a>(
-    scrapes: BTreeMap<Timestamp, BTreeMap<Key<'a>, f64>>,
-    arm: &impl Fn(&BTreeMap<Key<'a>, f64>) -> Option<Arm>,
-) -> Option<Seen> {
+fn target(counted: &[Counted<'_>], arm: impl Fn(&BTreeMap<usize, f64>) -> Option<Arm>) -> Option<Seen> {
+    let mut scrapes: BTreeMap<Timestamp, Scrape> = BTreeMap::new();
+    for (number, Counted { series, .. }) in counted.iter().enumerate() {
+        for (time, value) in &series.samples {
+            let scrape = scrapes.entry(*time).or_default();
+            match series.counter {
+                Counter::Scrape => scrape.up = Some(*value),
+                Counter::Start => scrape.start = Some(*value),
+                Counter::Requests
+                | Counter::LatencySum
+                | Counter::Bucket(_)
+                | Counter::Outcomes
+                | Counter::BadOutcomes
+                | Counter::GatewaySuccesses
+                | Counter::GatewayFailures => {
+                    scrape.values.insert(number, *value);
+                }
+            }
+        }
+    }
     let (first, newest) = (*scrapes.keys().next()?, *scrapes.keys().next_back()?);
     let mut seen = Seen {
         first,
@@ -342,34 +400,21 @@ fn target<'a>(
         usable: BTreeSet::new(),
         growths: Vec::new(),
     };
+    let is_count = |number: &usize| {
+        let counted = counted.get(*number);
+        counted.is_some_and(|counted| counted.series.counter != Counter::LatencySum)
+    };
     // Gaps are told by the block, which knows where it is cut.
     let mut target = Target::new(SignedDuration::MAX);
-    for (at, values) in scrapes {
-        let of = |counter| {
-            values
-                .iter()
-                .find(|(key, _)| key.2 == counter)
-                .map(|(_, value)| *value)
-        };
-        if of(Counter::Scrape).is_some_and(|up| up < 1.0) {
+    for (at, Scrape { up, start, values }) in scrapes {
+        if up.is_some_and(|up| up < 1.0) {
             continue;
         }
-        let start = of(Counter::Start);
-        let counters: BTreeMap<_, _> = values
-            .into_iter()
-            .filter(|(key, _)| !matches!(key.2, Counter::Start | Counter::Scrape))
-            .collect();
         let mut grown = None;
-        let scraped = target.scrape_if(
-            at,
-            start,
-            counters,
-            |key| key.2 != Counter::LatencySum,
-            |increments| {
-                grown = arm(increments);
-                grown.is_some()
-            },
-        );
+        let scraped = target.scrape_if(at, start, values, is_count, |increments| {
+            grown = arm(increments);
+            grown.is_some()
+        });
         match scraped {
             Scraped::Seen | Scraped::Bad => {}
             Scraped::Baseline => {
@@ -384,50 +429,62 @@ fn target<'a>(
     Some(seen)
 }
 
-/// Sum of the wanted increments, which are counts.
+/// By how much each series has grown.
+fn grown<'a, 'b>(
+    target: &'b [Counted<'a>],
+    increments: &'b BTreeMap<usize, f64>,
+) -> impl Iterator<Item = (&'b Counted<'a>, f64)> {
+    increments
+        .iter()
+        .filter_map(|(number, grown)| Some((target.get(*number)?, *grown)))
+}
+
+/// A sum of counts.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "whole and not negative: checked by the target"
 )]
-fn whole(increments: &BTreeMap<Key<'_>, f64>, is_wanted: &dyn Fn(u16, Counter) -> bool) -> u64 {
-    sum(increments, is_wanted) as u64
-}
-
-fn sum(increments: &BTreeMap<Key<'_>, f64>, is_wanted: &dyn Fn(u16, Counter) -> bool) -> f64 {
-    increments
-        .iter()
-        .filter(|((_, status, counter), _)| is_wanted(*status, *counter))
-        .map(|(_, grown)| *grown)
-        .sum()
+fn whole(sum: f64) -> u64 {
+    sum as u64
 }
 
 /// One scrape's increments as an arm; none when the scrape caught the histogram between two writes.
-fn arm(increments: &BTreeMap<Key<'_>, f64>, layout: &Layout) -> Option<Arm> {
-    let is_success = |status: u16| status / 100 == 2;
-    let all = whole(increments, &|_, counter| counter == Counter::Requests);
-    let bad = whole(increments, &|status, counter| {
-        counter == Counter::Requests && status / 100 == 5
-    });
-    let successes = whole(increments, &|status, counter| {
-        counter == Counter::Requests && is_success(status)
-    });
-    let below = |edge: f64| {
-        let is_edge = |counter: Counter| matches!(counter, Counter::Bucket(own) if own.seconds() == edge);
-        whole(increments, &|status, counter| {
-            is_success(status) && is_edge(counter)
-        })
-    };
-    let edges = layout.edges().iter().copied();
-    let cumulative: Vec<u64> = edges.chain([f64::INFINITY]).map(below).collect();
-    let seconds = sum(increments, &|status, counter| {
-        is_success(status) && counter == Counter::LatencySum
-    });
-    let latencies: Histogram = layout.from_cumulative(&cumulative, successes, seconds).ok()?;
+fn arm(target: &[Counted<'_>], increments: &BTreeMap<usize, f64>, layout: &Layout) -> Option<Arm> {
+    let [mut all, mut bad, mut successes, mut seconds] = [0.0; 4];
+    let mut outcomes: Option<[f64; 2]> = None;
+    let mut cumulative = vec![0; layout.edges().len().saturating_add(1)];
+    for (Counted { series, bucket }, grown) in grown(target, increments) {
+        let class = series.status / 100;
+        match series.counter {
+            Counter::Requests => {
+                all += grown;
+                match class {
+                    2 => successes += grown,
+                    5 => bad += grown,
+                    _ => {}
+                }
+            }
+            Counter::Outcomes => outcomes.get_or_insert_default()[1] += grown,
+            Counter::BadOutcomes => outcomes.get_or_insert_default()[0] += grown,
+            Counter::LatencySum if class == 2 => seconds += grown,
+            Counter::Bucket(_) if class == 2 => {
+                if let Some(below) = bucket.and_then(|bucket| cumulative.get_mut(bucket)) {
+                    *below += whole(grown);
+                }
+            }
+            Counter::LatencySum | Counter::Bucket(_) | Counter::Start | Counter::Scrape => {}
+            Counter::GatewaySuccesses | Counter::GatewayFailures => {}
+        }
+    }
+    let latencies: Histogram = layout
+        .from_cumulative(&cumulative, whole(successes), seconds)
+        .ok()?;
     layout.is_consistent(&latencies).then(|| Arm {
-        requests: Trials::new(bad, all),
+        requests: Trials::new(whole(bad), whole(all)),
         latencies,
-        quality: None,
+        // A scrape between two writes may see the bad one first.
+        quality: outcomes.map(|[bad, all]| Trials::new(whole(bad.min(all)), whole(all))),
     })
 }
 

@@ -59,6 +59,29 @@ pub(super) fn one_credential() -> Value {
     }])
 }
 
+pub(super) fn one_bound() -> Value {
+    json!([{
+        "rule": "[has(self.canaryAtMost), has(self.canaryAtLeast), has(self.notAboveStableBy), \
+                 has(self.notBelowStableBy)].filter(given, given).size() == 1",
+        "message": "a metric has one bound: write canaryAtMost, canaryAtLeast, notAboveStableBy or notBelowStableBy",
+    }])
+}
+
+pub(super) fn query() -> Value {
+    json!([{
+        "rule": "self.contains('$revision')",
+        "message": "the query asks the same of both arms: select by revision=\"$revision\"",
+    }])
+}
+
+pub(super) fn metric_name() -> Value {
+    rule(
+        "self.matches('^[a-zA-Z_:][a-zA-Z0-9_:]*$')",
+        "name of a metric",
+        "write that of a counter, for example recommendations_empty_total",
+    )
+}
+
 pub(super) fn digest() -> Value {
     rule(
         "self.matches('^sha256:[0-9a-f]{64}$')",

@@ -171,6 +171,9 @@ pub struct AnalysisStatus {
     /// Evidence by question.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub questions: Vec<QuestionStatus>,
+    /// Figures of `spec.analysis.metrics`: fixed samples, each with its bound.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricStatus>,
     /// Where the record of the decision is, below the operator's records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
@@ -190,6 +193,18 @@ pub struct QuestionStatus {
     pub worse: f64,
     /// Largest evidence so far that it is not worse than its margin.
     pub not_worse: f64,
+}
+
+/// A figure of a query.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricStatus {
+    /// Its name.
+    pub name: String,
+    /// Mean over the looks so far, with what it must keep, in words.
+    pub seen: String,
+    /// `Within`, `Outside` or `Unknown`.
+    pub standing: String,
 }
 
 /// Counts of one arm.

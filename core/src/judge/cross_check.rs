@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::arm::{Arm, Trials};
+use super::figures::Figure;
 use super::split::split_evidence;
 
 /// Evidence from which the split counts as another one than asked: p < 0.001.
@@ -31,6 +32,9 @@ pub struct Beside {
     /// Requests of canary and stable by the pods' own count, where it is the gateway's that is judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<[Trials; 2]>,
+    /// What the team's own queries answered, in the order of their bounds; none where nobody asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<Figure>,
 }
 
 /// What was compared so far.
@@ -117,6 +121,7 @@ mod tests {
         Beside {
             share: Some(share),
             pods: None,
+            ..Beside::default()
         }
     }
 
@@ -155,6 +160,7 @@ mod tests {
         let beside = Beside {
             share: None,
             pods: Some([Trials::new(0, 1), Trials::new(0, 80)]),
+            ..Beside::default()
         };
         assert!(!after(40, &beside, 2, 80).is_contradicted());
     }
@@ -164,6 +170,7 @@ mod tests {
         let heard = |canary| Beside {
             share: None,
             pods: Some([Trials::new(0, canary), Trials::new(0, 80)]),
+            ..Beside::default()
         };
         for (blocks, pods, contradicts) in [(20, 20, false), (20, 15, false), (40, 15, true), (40, 25, true)]
         {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::arm::{Arm, Block, Late, Trials};
 use super::cross_check::{Beside, CrossCheck};
 use super::evidence::{self, Evidence};
+use super::figures::{Figures, Held, Standing};
 use super::logs::merge;
 use super::settings::{Method, OnInconclusive, OnUnavailable, Settings, SettingsError, Weights};
 use super::totals::{Arms, Blocks};
@@ -65,6 +66,8 @@ struct Memory {
     baseline: VecDeque<(Trials, u64, f64)>,
     #[serde(default)]
     cross_check: CrossCheck,
+    #[serde(default, skip_serializing_if = "Figures::is_empty")]
+    figures: Figures,
     latest: Option<Look>,
 }
 
@@ -128,6 +131,7 @@ impl Run {
             abort,
             promote,
             conditions,
+            figures: self.held(),
             coverage: self.memory.blocks.coverage(),
             soak: self.soak(),
             totals: self.memory.totals,
@@ -188,6 +192,7 @@ impl Run {
                 self.evidence.update(&self.settings, canary, stable);
                 memory.totals.canary.add(canary, first_slow);
                 memory.totals.stable.add(stable, first_slow);
+                memory.figures.take(&self.settings.figures, &beside.figures);
                 if canary.requests.all > 0 {
                     Kind::Evaluated
                 } else {
@@ -197,6 +202,15 @@ impl Run {
         };
         self.memory.blocks.add(kind);
         kind
+    }
+
+    fn held(&self) -> Vec<Held> {
+        let settings = &self.settings;
+        self.memory.figures.held(&settings.figures, settings.min_coverage)
+    }
+
+    fn any_figure_is(&self, standing: Standing) -> bool {
+        self.held().iter().any(|held| held.standing == standing)
     }
 
     fn soak(&self) -> SignedDuration {
@@ -241,7 +255,9 @@ impl Run {
             .iter()
             .all(|part| part.best >= -settings.alpha_promote.ln());
         let long_enough = self.soak() >= settings.min_soak;
-        if sequential && kind == Kind::Evaluated && conditions.is_empty() && long_enough && enough && shown {
+        let kept = !self.any_figure_is(Standing::Outside);
+        let good = conditions.is_empty() && enough && shown && kept;
+        if sequential && kind == Kind::Evaluated && long_enough && good {
             return Verdict::Promote(PromoteReason::Evidence);
         }
         let thin = [Condition::LowCoverage, Condition::MetricsStale];
@@ -312,6 +328,10 @@ impl Run {
             (Condition::BaselineUnhealthy, self.baseline_is_unhealthy()),
             (Condition::TrafficSplitOff, memory.cross_check.is_split_off()),
             (Condition::WitnessesDisagree, memory.cross_check.is_contradicted()),
+            (
+                Condition::FigureMissing,
+                memory.blocks.evaluated > 0 && self.any_figure_is(Standing::Unknown),
+            ),
         ];
         states
             .into_iter()
@@ -353,12 +373,16 @@ impl Run {
         else {
             return Verdict::Abort(AbortReason::ClassicLimit);
         };
+        if self.any_figure_is(Standing::Outside) {
+            return Verdict::Abort(AbortReason::FigureOutside);
+        }
         for (condition, reason) in [
             (Condition::TrafficSplitOff, InconclusiveReason::TrafficSplitOff),
             (
                 Condition::WitnessesDisagree,
                 InconclusiveReason::WitnessesDisagree,
             ),
+            (Condition::FigureMissing, InconclusiveReason::FigureMissing),
         ] {
             if conditions.contains(&condition) {
                 return self.without_data(reason);

@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use super::figures::Bound;
 use super::layout::Layout;
 
 /// How a canary is judged.
@@ -115,6 +116,9 @@ pub struct Weights {
 /// What a run is judged by.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
+    /// Figures of the team's own queries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<Bound>,
     /// How.
     pub method: Method,
     /// Time between two looks; at least four scrapes.
@@ -232,6 +236,7 @@ impl Default for Settings {
                 ratio: 1.1,
                 negligible_seconds: None,
             },
+            figures: Vec::new(),
             distribution: None,
             quality: None,
             weights: Weights::default(),

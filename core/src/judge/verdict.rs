@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use super::figures::Held;
 use super::totals::{Arms, Blocks};
 
 /// A question that is asked about a canary. Each has evidence for "worse" and for "not worse".
@@ -54,6 +55,8 @@ pub enum Condition {
     TrafficSplitOff,
     /// Gateway and pods count differently.
     WitnessesDisagree,
+    /// A figure of the team's own queries has no value.
+    FigureMissing,
 }
 
 impl Question {
@@ -81,6 +84,7 @@ impl Condition {
             Self::BaselineUnhealthy => "BaselineUnhealthy",
             Self::TrafficSplitOff => "TrafficSplitOff",
             Self::WitnessesDisagree => "WitnessesDisagree",
+            Self::FigureMissing => "FigureMissing",
         }
     }
 }
@@ -98,6 +102,8 @@ pub enum AbortReason {
     ClassicLimit,
     /// The share of errors over the whole soak is not within its margin.
     ClassicErrors,
+    /// A figure of the team's own queries is outside its bound.
+    FigureOutside,
 }
 
 /// Why a canary is promoted.
@@ -122,6 +128,8 @@ pub enum InconclusiveReason {
     TrafficSplitOff,
     /// At the end of the soak gateway and pods had counted differently.
     WitnessesDisagree,
+    /// At the end of the soak a figure of the team's own queries had no value.
+    FigureMissing,
 }
 
 /// What is to be done.
@@ -180,6 +188,9 @@ pub struct Look {
     pub promote: Vec<Support>,
     /// What keeps it from being promoted.
     pub conditions: Vec<Condition>,
+    /// Where the figures of the team's own queries stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<Held>,
     /// Share of blocks with data; 1 when none counts yet.
     pub coverage: f64,
     /// Time observed under traffic.

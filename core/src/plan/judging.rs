@@ -8,7 +8,7 @@ use super::telling::{inconclusive, observing, outcome, waiting};
 use super::{Because, Canary, MetricsSeen, Soak, Stage, wish};
 use crate::counters::{self, Closed, Cut, Series, Witness};
 use crate::judge::{
-    self, Beside, Block, Checkpoint, Consequence, Health, Kind, Late, Run, Settings, Verdict,
+    self, Beside, Block, Checkpoint, Consequence, Figure, Health, Kind, Late, Run, Settings, Verdict,
 };
 use crate::policy::Policy;
 use crate::record::{Began, Entry, Looked};
@@ -188,14 +188,18 @@ impl Look<'_> {
         if judged.has_ended() {
             return judged;
         }
-        let (of_canary, of_stable): (&[Series], &[Series]) = match &self.seen.metrics {
+        let (of_canary, of_stable, figures): (&[Series], &[Series], &[Figure]) = match &self.seen.metrics {
             MetricsSeen::NotAsked => return judged,
             MetricsSeen::Unavailable(why) => {
                 self.give_up_old(canary, &mut judged);
                 judged.blind = Some(Because::MetricsUnavailable(why.clone()));
                 return judged;
             }
-            MetricsSeen::Seen { canary, stable } => (canary, stable),
+            MetricsSeen::Seen {
+                canary,
+                stable,
+                figures,
+            } => (canary, stable, figures),
         };
         if judged.run.is_none() {
             judged.run = self.begin_run(canary, of_canary, of_stable, &mut judged);
@@ -205,8 +209,12 @@ impl Look<'_> {
             return judged;
         };
         let blocks = counters::closed(of_canary, of_stable, &self.cut(&layout, &judged.soak), self.now);
+        let newest = blocks.last().map(|block| block.end);
         for block in blocks {
-            self.take(canary, &mut judged, block);
+            // The answers are of now: of the newest block, not of those that are made up for.
+            let is_newest = Some(block.end) == newest;
+            let figures = if is_newest { figures } else { &[] };
+            self.take(canary, &mut judged, block, figures);
             if judged.has_ended() {
                 break;
             }
@@ -281,7 +289,7 @@ impl Look<'_> {
         Some(run)
     }
 
-    fn take(&self, canary: &Canary, judged: &mut Judged, closed: Closed) {
+    fn take(&self, canary: &Canary, judged: &mut Judged, closed: Closed, figures: &[Figure]) {
         let Some(run) = &mut judged.run else { return };
         let warm = judged
             .began
@@ -299,6 +307,7 @@ impl Look<'_> {
         let beside = Beside {
             share: Some(f64::from(weight.get()) / 100.0),
             pods: closed.pods,
+            figures: figures.to_vec(),
         };
         let look = run.look(&block, &late, &beside, Health::Fine);
         judged.soak.block_from = closed.end;
@@ -338,7 +347,7 @@ impl Look<'_> {
                 pods: None,
                 known_after: SignedDuration::ZERO,
             };
-            self.take(canary, judged, closed);
+            self.take(canary, judged, closed, &[]);
         }
     }
 

@@ -18,6 +18,8 @@ pub enum Reason {
     TooManyErrors,
     /// Its answers were worse.
     WorseQuality,
+    /// A figure of `spec.analysis.metrics` was outside its bound.
+    MetricOutside,
     /// Nothing could be shown in time, and the release says that this is a no.
     Inconclusive,
     /// A person asked for it.
@@ -37,6 +39,7 @@ impl Reason {
             Self::TooSlow => "TooSlow",
             Self::TooManyErrors => "TooManyErrors",
             Self::WorseQuality => "WorseQuality",
+            Self::MetricOutside => "MetricOutside",
             Self::Inconclusive => "Inconclusive",
             Self::Aborted => "Aborted",
             Self::Returned => "Returned",
@@ -51,6 +54,7 @@ impl Reason {
             | Self::TooSlow
             | Self::TooManyErrors
             | Self::WorseQuality
+            | Self::MetricOutside
             | Self::Inconclusive
             | Self::Aborted => true,
             Self::Promoted | Self::Returned | Self::Superseded => false,

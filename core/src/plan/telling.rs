@@ -4,7 +4,8 @@ use jiff::SignedDuration;
 
 use super::{Because, Outcome, Reason, Soak};
 use crate::judge::{
-    self, AbortReason, Condition, Consequence, InconclusiveReason, PromoteReason, Question, Settings, Verdict,
+    self, AbortReason, Condition, Consequence, InconclusiveReason, PromoteReason, Question, Settings,
+    Standing, Verdict,
 };
 
 /// A soak that goes on.
@@ -28,6 +29,9 @@ pub(super) fn waiting(
             Because::MetricsUnavailable("the last blocks are missing".into())
         }
         (Verdict::Hold(Condition::NoCanaryTraffic), _) | (_, None) => Because::NoTraffic,
+        (Verdict::Hold(Condition::FigureMissing), _) => {
+            Because::MetricsUnavailable(figures(look, settings, Standing::Unknown))
+        }
         (Verdict::Hold(condition), _) => Because::Unsure(condition, look.coverage),
         (_, Some(soak)) => observing(&soak, still_open(look, settings)),
     }
@@ -35,6 +39,10 @@ pub(super) fn waiting(
 
 /// What a promotion by evidence still waits for.
 fn still_open(look: &judge::Look, settings: &Settings) -> String {
+    let outside = figures(look, settings, Standing::Outside);
+    if !outside.is_empty() {
+        return format!("not within its bound so far: {outside}");
+    }
     if settings.method == judge::Method::WholeSoak {
         return String::new();
     }
@@ -56,6 +64,14 @@ fn still_open(look: &judge::Look, settings: &Settings) -> String {
         return format!("nothing speaks against it, {least} are the least");
     }
     String::new()
+}
+
+/// The figures that stand so beside their bounds, in words.
+fn figures(look: &judge::Look, settings: &Settings, standing: Standing) -> String {
+    let pairs = settings.figures.iter().zip(&look.figures);
+    let told = pairs.filter(|(_, held)| held.standing == standing);
+    let told: Vec<String> = told.map(|(bound, held)| bound.tell(held)).collect();
+    told.join("; ")
 }
 
 /// How long the evidence on a question still needs if it goes on growing as it did; none where it does not grow.
@@ -87,6 +103,9 @@ pub(super) fn inconclusive(reason: InconclusiveReason) -> String {
         }
         InconclusiveReason::WitnessesDisagree => {
             "gateway and pods counted different numbers of answers: a person decides".into()
+        }
+        InconclusiveReason::FigureMissing => {
+            "a query of spec.analysis.metrics had no value too often: mend it, or decide yourself".into()
         }
         InconclusiveReason::MarginNotShown => {
             "at the end of the soak the canary looks worse than its margins allow, without proof: a person decides"
@@ -146,6 +165,10 @@ pub(super) fn outcome(look: &judge::Look, verdict: Verdict, settings: &Settings)
             "errors are not within {} percentage points of stable's: {seen}",
             settings.errors.margin * 100.0
         ),
+        Verdict::Abort(AbortReason::FigureOutside) => {
+            let outside = figures(look, settings, Standing::Outside);
+            format!("{outside}; mean over {soak}; {seen}")
+        }
         Verdict::Promote(PromoteReason::Evidence) => {
             format!("shown to be not worse within its margins after {soak}: {seen}")
         }
@@ -170,6 +193,7 @@ fn reason(verdict: Verdict) -> Reason {
             | AbortReason::ClassicLimit,
         ) => Reason::TooSlow,
         Verdict::Abort(AbortReason::Evidence(Question::Quality)) => Reason::WorseQuality,
+        Verdict::Abort(AbortReason::FigureOutside) => Reason::MetricOutside,
         Verdict::Abort(AbortReason::CanaryNotReady) => Reason::NotReady,
         Verdict::Inconclusive(_, Consequence::RollBack) => Reason::Inconclusive,
         Verdict::Promote(_) | Verdict::Inconclusive(..) | Verdict::Collecting | Verdict::Hold(_) => {

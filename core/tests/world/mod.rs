@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use serin_core::counters::{Counter, Edge, Series};
 use serin_core::crd::ModelReleaseSpec;
+use serin_core::judge::Figure;
 use serin_core::plan::{
     Action, MetricsSeen, Observed, Plan, RouteSeen, Split, State, Workload, plan, time_before,
 };
@@ -19,12 +20,15 @@ pub(crate) struct Behaviour {
     pub(crate) ready: bool,
     pub(crate) mean_ms: f64,
     pub(crate) failing: bool,
+    /// One answer of so many is empty; none where 0.
+    pub(crate) empty_every: u64,
 }
 
 pub(crate) const HEALTHY: Behaviour = Behaviour {
     ready: true,
     mean_ms: 20.0,
     failing: false,
+    empty_every: 0,
 };
 
 /// The world of one release.
@@ -40,6 +44,7 @@ pub(crate) struct World {
     pub(crate) traffic: bool,
     pub(crate) gateway: bool,
     pub(crate) abort: Option<Revision>,
+    pub(crate) figures: Vec<Figure>,
     pub(crate) news: Vec<String>,
     /// The record of the decisions, as it was written: by revision and number.
     pub(crate) record: BTreeMap<(String, u64), Entry>,
@@ -85,6 +90,7 @@ impl World {
             traffic: true,
             gateway: true,
             abort: None,
+            figures: Vec::new(),
             news: Vec::new(),
             record: BTreeMap::new(),
             served: BTreeMap::new(),
@@ -152,6 +158,7 @@ impl World {
                 .as_ref()
                 .map(|stable| of(&stable.revision))
                 .unwrap_or_default(),
+            figures: self.figures.clone(),
         }
     }
 
@@ -176,6 +183,10 @@ impl World {
             one(0, Counter::Scrape, &|_| 1.0),
             one(200, Counter::Requests, &successes),
             one(500, Counter::Requests, &|served| failures(served) as f64),
+            one(0, Counter::Outcomes, &|served| served as f64),
+            one(0, Counter::BadOutcomes, &|served| {
+                served.checked_div(behaviour.empty_every).unwrap_or(0) as f64
+            }),
             one(200, Counter::LatencySum, &|served| successes(served) * seconds),
         ];
         series.extend(EDGES.map(|edge| {
