@@ -58,6 +58,14 @@ pub enum Verb {
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+    /// Check a manifest without a cluster, and tell how long its canaries would be judged.
+    Lint {
+        /// The manifest, YAML or JSON; `-` is standard input.
+        file: PathBuf,
+        /// What traffic is expected.
+        #[command(flatten)]
+        expected: Expected,
+    },
     /// Judge what was recorded by other settings: what would have happened?
     Simulate {
         /// Where the record comes from.
@@ -73,6 +81,20 @@ pub enum Verb {
         #[command(flatten)]
         changes: Changes,
     },
+}
+
+/// What traffic is expected.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Expected {
+    /// Requests per second to both arms together.
+    #[arg(long, value_name = "RATE")]
+    pub requests_per_second: Option<f64>,
+    /// Share of them that fails, for example `0.5%`.
+    #[arg(long, value_name = "PERCENT", default_value = "0.5%")]
+    pub errors: String,
+    /// Mean latency of the others.
+    #[arg(long, value_name = "DURATION", default_value = "300ms")]
+    pub mean: Period,
 }
 
 /// Where a decision record comes from: the cluster, or a file.

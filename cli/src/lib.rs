@@ -4,6 +4,7 @@ pub mod args;
 pub mod chart;
 mod explain;
 mod fetch;
+mod lint;
 mod release;
 pub mod run;
 mod simulate;

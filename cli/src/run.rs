@@ -12,7 +12,7 @@ use serin_core::crd::{ABORT_ANNOTATION, ModelRelease};
 use serin_core::record::Record;
 
 use crate::args::{Args, Output, Source, Verb};
-use crate::{explain, fetch, release, simulate, table};
+use crate::{explain, fetch, lint, release, simulate, table};
 
 /// Owner of the fields that this program writes.
 const FIELD_MANAGER: &str = "kubectl-serin";
@@ -52,6 +52,7 @@ fn local(verb: &Verb) -> Result<Option<String>> {
             };
             simulate::compare(&record, changes).map(Some)
         }
+        Verb::Lint { file, expected } => lint::lint(file, expected).map(Some),
         Verb::Status { .. } | Verb::Pause { .. } | Verb::Resume { .. } | Verb::Abort { .. } => Ok(None),
     }
 }
@@ -108,6 +109,7 @@ pub async fn perform(verb: &Verb, client: Client, out: &mut impl Write) -> Resul
         Verb::Pause { release } => pause(&releases, release, true).await?,
         Verb::Resume { release } => pause(&releases, release, false).await?,
         Verb::Abort { release } => abort(&releases, release).await?,
+        Verb::Lint { file, expected } => lint::lint(file, expected)?,
         Verb::Explain { source, svg, output } => {
             let record = record(&client, &releases, source).await?;
             explained_by(&record, svg.as_deref(), *output)?

@@ -50,7 +50,7 @@ pub(crate) fn changed(settings: &Settings, changes: &Changes) -> Result<Settings
     Ok(changed)
 }
 
-fn share(flag: &str, text: &str) -> Result<f64> {
+pub(crate) fn share(flag: &str, text: &str) -> Result<f64> {
     let percent = text
         .strip_suffix('%')
         .and_then(|number| number.parse::<f64>().ok());

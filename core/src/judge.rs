@@ -27,6 +27,7 @@ mod mean_bet;
 mod mean_difference;
 mod mean_ratio;
 mod mixture;
+mod outlook;
 mod ratio_interval;
 mod run;
 mod settings;
@@ -48,6 +49,7 @@ pub use self::mean_bet::MeanBet;
 pub use self::mean_difference::MeanDifference;
 pub use self::mean_ratio::{MeanPrior, MeanRatio};
 pub use self::mixture::{half_normal_mixture, half_normal_tuning};
+pub use self::outlook::{Change, Told, Traffic};
 pub use self::ratio_interval::{RatioInterval, ratio_interval};
 pub use self::run::{Checkpoint, Health, Run};
 pub use self::settings::{

@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::because::Because;
-pub(crate) use self::because::whole_seconds;
+pub use self::because::whole_seconds;
 pub use self::judging::{Judgement, time_before};
 pub use self::outcome::{News, Outcome, Reason};
 pub use self::telling::{describe, evidence};

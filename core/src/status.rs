@@ -323,6 +323,7 @@ fn analysis(judgement: &Judgement, canary: &Canary) -> Option<AnalysisStatus> {
         .map(|look| figures_of(look, run.settings()))
         .unwrap_or_default();
     Some(AnalysisStatus {
+        outlook: judgement.outlook.clone(),
         record: Some(record_name(&canary.version.revision, judgement.began)),
         checkpoint: serde_json::to_string(judgement).ok(),
         ..of_look
@@ -362,6 +363,7 @@ fn figures_of(look: &Look, settings: &Settings) -> AnalysisStatus {
                 standing: format!("{:?}", held.standing),
             })
             .collect(),
+        outlook: Vec::new(),
         record: None,
         checkpoint: None,
     }

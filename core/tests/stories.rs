@@ -316,6 +316,15 @@ fn a_bad_version_is_withdrawn_long_before_its_soak_is_over() {
     ] {
         let mut world = with_stable(&[(20, 3600)]);
         world.want("v2", behaviour);
+        world.live(6);
+        let run = world.state.canary.as_ref().and_then(|canary| canary.run.as_ref());
+        let outlook = run.map(|run| run.outlook.clone()).unwrap_or_default();
+        assert!(
+            outlook
+                .iter()
+                .any(|told| told.starts_with("errors + 5 percentage points: withdrawn after about ")),
+            "stable's traffic before the trial tells how long it will take: {outlook:?}"
+        );
         assert_eq!(world.run(40).phase(), Phase::RolledBack, "{behaviour:?}");
         assert!(
             blocks(&world) <= most,

@@ -174,6 +174,9 @@ pub struct AnalysisStatus {
     /// Figures of `spec.analysis.metrics`: fixed samples, each with its bound.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<MetricStatus>,
+    /// How long the judgement was expected to take when it began, if stable's traffic goes on as it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outlook: Vec<String>,
     /// Where the record of the decision is, below the operator's records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,

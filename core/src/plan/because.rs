@@ -196,6 +196,6 @@ impl fmt::Display for Because {
 }
 
 /// For display: milliseconds of a soak interest nobody.
-pub(crate) fn whole_seconds(duration: SignedDuration) -> Period {
+pub fn whole_seconds(duration: SignedDuration) -> Period {
     Period::clamped(SignedDuration::from_secs(duration.as_secs()))
 }

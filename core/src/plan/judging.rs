@@ -8,7 +8,8 @@ use super::telling::{inconclusive, observing, outcome, waiting};
 use super::{Because, Canary, MetricsSeen, Soak, Stage, wish};
 use crate::counters::{self, Closed, Cut, Series, Witness};
 use crate::judge::{
-    self, Beside, Block, Checkpoint, Consequence, Figure, Health, Kind, Late, Run, Settings, Verdict,
+    self, Arm, Beside, Block, Change, Checkpoint, Consequence, Figure, Health, Kind, Late, Run, Settings,
+    Traffic, Verdict,
 };
 use crate::policy::Policy;
 use crate::record::{Began, Entry, Looked};
@@ -30,6 +31,9 @@ pub struct Judgement {
     pub settings: Settings,
     /// What it has seen.
     pub checkpoint: Checkpoint,
+    /// How long it was expected to take when it began, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outlook: Vec<String>,
 }
 
 impl Judgement {
@@ -49,6 +53,7 @@ struct Judged {
     soak: Soak,
     run: Option<Run>,
     began: Timestamp,
+    outlook: Vec<String>,
     entries: Vec<Entry>,
     /// Why nothing new is known.
     blind: Option<Because>,
@@ -89,6 +94,7 @@ impl Look<'_> {
                 began: judged.began,
                 settings: run.settings().clone(),
                 checkpoint: run.checkpoint(),
+                outlook: judged.outlook.clone(),
             }),
             ..canary.clone()
         };
@@ -181,6 +187,7 @@ impl Look<'_> {
         let mut judged = Judged {
             soak,
             began: run.map_or(soak.block_from, |run| run.began),
+            outlook: run.map(|run| run.outlook.clone()).unwrap_or_default(),
             run: run.and_then(Judgement::run),
             entries: Vec::new(),
             blind: None,
@@ -272,6 +279,7 @@ impl Look<'_> {
             run.expect(arm);
         }
         judged.began = judged.soak.block_from;
+        judged.outlook = self.outlook(canary, &settings, &earlier);
         judged.entries.push(Entry::Began(Box::new(Began {
             canary: canary.version.name.clone(),
             revision: canary.version.revision.to_string(),
@@ -287,6 +295,14 @@ impl Look<'_> {
             earlier,
         })));
         Some(run)
+    }
+
+    /// How long it will take, if stable's traffic goes on as it was.
+    fn outlook(&self, canary: &Canary, settings: &Settings, earlier: &[Arm]) -> Vec<String> {
+        let share = f64::from(super::State::step_weight(self.policy, canary).get()) / 100.0;
+        let traffic = Traffic::like(earlier, &settings.layout, settings.block, share);
+        let told = traffic.and_then(|traffic| traffic.outlook(settings, &Change::USUAL).ok());
+        told.iter().flatten().map(ToString::to_string).collect()
     }
 
     fn take(&self, canary: &Canary, judged: &mut Judged, closed: Closed, figures: &[Figure]) {
