@@ -46,6 +46,11 @@ pub enum Verb {
         /// Name of the release.
         release: String,
     },
+    /// Try the version once more that was rolled back last, unchanged.
+    Retry {
+        /// Name of the release.
+        release: String,
+    },
     /// Tell the last decision about a release: what was compared, what was seen, what it proves.
     Explain {
         /// Where the record comes from.

@@ -8,8 +8,9 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt as _};
 use serde_json::json;
-use serin_core::crd::{ABORT_ANNOTATION, ModelRelease};
+use serin_core::crd::{ABORT_ANNOTATION, ModelRelease, RETRY_ANNOTATION};
 use serin_core::record::Record;
+use serin_core::status::state;
 
 use crate::args::{Args, Output, Source, Verb};
 use crate::{explain, fetch, lint, release, simulate, table};
@@ -53,7 +54,11 @@ fn local(verb: &Verb) -> Result<Option<String>> {
             simulate::compare(&record, changes).map(Some)
         }
         Verb::Lint { file, expected } => lint::lint(file, expected).map(Some),
-        Verb::Status { .. } | Verb::Pause { .. } | Verb::Resume { .. } | Verb::Abort { .. } => Ok(None),
+        Verb::Status { .. }
+        | Verb::Pause { .. }
+        | Verb::Resume { .. }
+        | Verb::Abort { .. }
+        | Verb::Retry { .. } => Ok(None),
     }
 }
 
@@ -109,6 +114,7 @@ pub async fn perform(verb: &Verb, client: Client, out: &mut impl Write) -> Resul
         Verb::Pause { release } => pause(&releases, release, true).await?,
         Verb::Resume { release } => pause(&releases, release, false).await?,
         Verb::Abort { release } => abort(&releases, release).await?,
+        Verb::Retry { release } => retry(&releases, release).await?,
         Verb::Lint { file, expected } => lint::lint(file, expected)?,
         Verb::Explain { source, svg, output } => {
             let record = record(&client, &releases, source).await?;
@@ -193,6 +199,27 @@ async fn abort(releases: &Api<ModelRelease>, name: &str) -> Result<String> {
     Ok(format!(
         "{name}: version {} (revision {revision}) is being withdrawn; `kubectl serin status {name}` shows how far it is\n",
         canary.arm.version
+    ))
+}
+
+async fn retry(releases: &Api<ModelRelease>, name: &str) -> Result<String> {
+    let before = get(releases, name).await?;
+    let status = before.status.clone().unwrap_or_default();
+    let Some(rollback) = state(&status).retry() else {
+        bail!("{name} has no version that was rolled back: nothing to retry");
+    };
+    // An abort of this revision has been followed: it must not end the new trial, too.
+    let annotations = json!({"metadata": {
+        "annotations": {RETRY_ANNOTATION: rollback, ABORT_ANNOTATION: null},
+        "resourceVersion": before.resource_version(),
+    }});
+    patch(releases, name, &annotations).await?;
+    let version = status
+        .rejected
+        .map(|rejected| rejected.version)
+        .unwrap_or_default();
+    Ok(format!(
+        "{name}: version {version} is tried once more; `kubectl serin status {name}` shows how far it is\n"
     ))
 }
 

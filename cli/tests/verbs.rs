@@ -1,14 +1,17 @@
 //! Each verb on a real API server: what it changes, and what a person reads.
 #![expect(
     clippy::indexing_slicing,
-    reason = "a JSON value makes the entry that is assigned"
+    clippy::unwrap_used,
+    reason = "helpers of tests; a JSON value makes the entry that is assigned"
 )]
+
+use std::collections::BTreeMap;
 
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kubectl_serin::args::{Output, Verb};
 use kubectl_serin::run::perform;
 use serde_json::{Value, json};
-use serin_core::crd::{ABORT_ANNOTATION, ModelRelease};
+use serin_core::crd::{ABORT_ANNOTATION, ModelRelease, RETRY_ANNOTATION};
 use serin_testkit::ApiServer;
 
 const RELEASE: &str = "
@@ -134,15 +137,38 @@ async fn a_person_looks_pauses_resumes_and_aborts() {
         answer.contains("version 2 (revision bbbbbbbb) is being withdrawn"),
         "{answer}"
     );
-    let annotations = api
-        .get("recommender")
-        .await
-        .unwrap()
-        .metadata
-        .annotations
-        .unwrap();
+    let annotations = annotations_of(&api).await;
     assert_eq!(
         annotations.get(ABORT_ANNOTATION).map(String::as_str),
         Some("bbbbbbbb")
     );
+
+    let refused = ask(Verb::Retry { release: named() }).await.unwrap_err();
+    assert!(refused.contains("nothing to retry"), "{refused}");
+    let outcome = json!({"reason": "Aborted", "message": "a person asked for it"});
+    let rolled_back = json!({"status": {
+        "canary": null,
+        "rejected": {"version": "2", "revision": "bbbbbbbb", "outcome": outcome},
+        "history": [{
+            "version": "2", "digest": "", "revision": "bbbbbbbb", "outcome": outcome, "at": "2026-11-24T09:00:00Z",
+        }],
+    }});
+    let params = PatchParams::default();
+    api.patch_status("recommender", &params, &Patch::Merge(rolled_back))
+        .await
+        .unwrap();
+    let answer = ask(Verb::Retry { release: named() }).await.unwrap();
+    assert!(answer.contains("version 2 is tried once more"), "{answer}");
+    let annotations = annotations_of(&api).await;
+    let retry = annotations.get(RETRY_ANNOTATION).map(String::as_str);
+    assert_eq!(retry, Some("bbbbbbbb@2026-11-24T09:00:00Z"));
+    assert!(
+        !annotations.contains_key(ABORT_ANNOTATION),
+        "the abort has been followed"
+    );
+}
+
+async fn annotations_of(api: &Api<ModelRelease>) -> BTreeMap<String, String> {
+    let release = api.get("recommender").await.unwrap();
+    release.metadata.annotations.unwrap_or_default()
 }

@@ -23,6 +23,9 @@ use crate::period::Period;
 pub const API_VERSION: &str = "serin.dev/v1alpha1";
 /// Annotation that asks for an abort of the canary whose revision it names; a stale one cannot hit the next canary.
 pub const ABORT_ANNOTATION: &str = "serin.dev/abort";
+/// Annotation by which a person asks to try a version again that was rolled back: the revision, an `@`, and when it was
+/// rolled back. One that was followed, or that comes late, names a rollback that is not the last one.
+pub const RETRY_ANNOTATION: &str = "serin.dev/retry";
 /// Longest name of a `ModelRelease`: names of owned objects append nine characters and must stay below 63.
 pub const NAME_MAX_LENGTH: usize = 50;
 
@@ -440,11 +443,11 @@ impl Default for Errors {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Quality {
-    /// Counter of bad outcomes, exported by the pods, for example `recommendations_empty_total`.
-    #[schemars(length(min = 1, max = 200), extend("x-kubernetes-validations" = schema::metric_name()))]
+    /// Counter of bad outcomes, exported by the pods, for example `answers_total{outcome="empty"}`; labels must be equal.
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = schema::counter()))]
     pub bad: String,
-    /// Counter of all outcomes, exported by the pods, for example `recommendations_total`.
-    #[schemars(length(min = 1, max = 200), extend("x-kubernetes-validations" = schema::metric_name()))]
+    /// Counter of all outcomes, exported by the pods, for example `answers_total`.
+    #[schemars(length(min = 1, max = 512), extend("x-kubernetes-validations" = schema::counter()))]
     pub all: String,
     /// Percentage points by which the canary's share of bad outcomes must stay below stable's plus this.
     #[serde(default = "two_percent")]

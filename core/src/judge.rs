@@ -38,6 +38,7 @@ mod verdict;
 mod watch;
 mod worst;
 
+pub(crate) use self::arm::whole;
 pub use self::arm::{Arm, Block, Late, Trials};
 pub use self::cross_check::Beside;
 pub use self::exceedance::Exceedance;

@@ -24,4 +24,5 @@ pub mod policy;
 pub mod record;
 pub mod revision;
 pub mod scoring;
+pub mod selector;
 pub mod status;

@@ -268,6 +268,8 @@ pub struct Observed {
     pub metrics: MetricsSeen,
     /// The revision that a person asked to abort.
     pub abort: Option<Revision>,
+    /// The rollback after which a person asked to try again: see [`State::retry`].
+    pub retry: Option<String>,
 }
 
 /// A wish. Carrying it out twice equals once.
@@ -368,6 +370,14 @@ impl State {
             canary,
             ..self.clone()
         }
+    }
+
+    /// What names the last rollback, where its version is not tried again by itself: its revision and its time.
+    pub fn retry(&self) -> Option<String> {
+        let (version, _) = self.rejected.as_ref()?;
+        let of_it = |past: &&Past| past.version.revision == version.revision;
+        let past = self.history.iter().find(of_it)?;
+        Some(format!("{}@{}", version.revision, past.at))
     }
 
     /// The weight that the current step gives the canary.

@@ -9,6 +9,7 @@ use crate::digest::Digest;
 use crate::gate::Gate;
 use crate::judge::{self, OnInconclusive, OnUnavailable, Run, Settings};
 use crate::revision::Version;
+use crate::selector::{Selector, SelectorError};
 
 /// A percentage of the traffic, 0 to 100.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,6 +152,9 @@ pub enum SpecError {
     )]
     Bounds(String),
     /// See the message.
+    #[error("spec.analysis.quality: {0}")]
+    Counter(SelectorError),
+    /// See the message.
     #[error("spec.analysis cannot be judged by: {0}")]
     Judgement(String),
     /// See the message.
@@ -190,6 +194,7 @@ impl SpecError {
             | Self::Percentage { .. }
             | Self::TimeLimit { .. }
             | Self::Bounds(_)
+            | Self::Counter(_)
             | Self::Judgement(_) => "InvalidAnalysis",
             Self::PodSpec(_) | Self::Port(_) => "InvalidTemplate",
             Self::Gate { .. } => "InvalidGate",
@@ -434,6 +439,9 @@ fn settings(spec: &ModelReleaseSpec, steps: &[Step]) -> Result<Settings, SpecErr
 
 /// How outcomes are judged: withdrawn when worse at all beyond chance, promoted when within the margin.
 fn quality(asked: &crate::crd::Quality) -> Result<judge::Quality, SpecError> {
+    for counter in [&asked.bad, &asked.all] {
+        counter.parse::<Selector>().map_err(SpecError::Counter)?;
+    }
     const FIELD: &str = "spec.analysis.quality.notWorseThanStable";
     let margin = share(FIELD, &asked.not_worse_than_stable)?;
     if margin <= 0.0 {

@@ -119,6 +119,42 @@ fn one_bad_version_after_the_other_leaves_no_trace_in_the_route() {
     );
 }
 
+#[test]
+fn a_version_that_was_rolled_back_is_tried_again_once_for_each_time_it_is_asked() {
+    let mut world = with_stable(&[(20, 60)]);
+    let failing = Behaviour {
+        failing: true,
+        ..HEALTHY
+    };
+    world.want("v2", failing);
+    assert_eq!(world.run(40).phase(), Phase::RolledBack);
+    let trials = |world: &World| world.state.history.len();
+    let before = trials(&world);
+    world.live(40);
+    assert_eq!(
+        trials(&world),
+        before,
+        "unchanged, it is not tried again by itself"
+    );
+
+    world.retry = world.state.retry();
+    world.live(40);
+    assert_eq!(
+        trials(&world),
+        before + 1,
+        "asked once, tried once, though the annotation stays"
+    );
+    assert_eq!(world.run(1).phase(), Phase::RolledBack);
+
+    world
+        .behaviour
+        .insert(world.wanted().revision.to_string(), HEALTHY);
+    world.live(40);
+    assert_eq!(trials(&world), before + 1, "a stale request asks for nothing");
+    world.retry = world.state.retry();
+    assert_eq!(world.run(40).phase(), Phase::Promoted);
+}
+
 /// A release whose canary must keep its memory below 2 GB and its cache hits not more than a tenth below stable's.
 fn with_metrics() -> World {
     let mut world = with_stable(&[(20, 120)]);

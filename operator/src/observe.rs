@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
-use serin_core::crd::{ABORT_ANNOTATION, ModelRelease, ModelReleaseSpec};
+use serin_core::crd::{ABORT_ANNOTATION, ModelRelease, ModelReleaseSpec, RETRY_ANNOTATION};
 use serin_core::plan::{MetricsSeen, Observed, RouteSeen, Stage, State, Workload, time_before};
 use serin_core::policy::Policy;
 use serin_core::revision::Revision;
@@ -32,12 +32,14 @@ impl Objects {
     /// These, with what the metrics showed and what a person asked for.
     pub(crate) fn beside(self, release: &ModelRelease, metrics: MetricsSeen) -> Observed {
         let abort = release.annotations().get(ABORT_ANNOTATION);
+        let retry = release.annotations().get(RETRY_ANNOTATION);
         Observed {
             workloads: self.workloads,
             route: self.route,
             stable_service: self.stable_service,
             metrics,
             abort: abort.map(|revision| Revision::recorded(revision)),
+            retry: retry.cloned(),
         }
     }
 }
@@ -253,7 +255,12 @@ pub(crate) async fn metrics(
         } else {
             SignedDuration::ZERO
         },
-        quality: release.spec.analysis.quality.as_ref(),
+        quality: release
+            .spec
+            .analysis
+            .quality
+            .as_ref()
+            .and_then(prometheus::Outcomes::of),
         metrics: &release.spec.analysis.metrics,
     };
     let server = &release.spec.analysis.prometheus;

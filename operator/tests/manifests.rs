@@ -70,7 +70,7 @@ const REFUSED: &str = r#"
 /spec/analysis/interval          | "0s"        | spec.analysis.interval: | "0s" is no positive duration
 /spec/analysis/latency/meanBelow | "0ms"       | spec.analysis.latency.meanBelow: | "0ms" is no positive duration
 /spec/analysis/errors            | {"notWorseThanStable": "a bit"} | spec.analysis.errors.notWorseThanStable: | "a bit" is no share: write percentage points from 0%
-/spec/analysis/quality           | {"bad": "empty total", "all": "answers_total"} | spec.analysis.quality.bad: | "empty total" is no name of a metric: write that of a counter
+/spec/analysis/quality           | {"bad": "empty total", "all": "answers_total"} | spec.analysis.quality.bad: | "empty total" is no counter: write its name, with labels that must be equal
 /spec/analysis/metrics           | [{"name": "memory", "query": "memory", "canaryAtMost": 1}] | spec.analysis.metrics[0].query: | the query asks the same of both arms: select by revision="$revision"
 /spec/analysis/metrics           | [{"name": "memory", "query": "memory{revision='$revision'}"}] | spec.analysis.metrics[0]: | a metric has one bound
 /spec/analysis/metrics           | [{"name": "memory", "query": "memory{revision='$revision'}", "canaryAtMost": 1, "canaryAtLeast": 0}] | spec.analysis.metrics[0]: | a metric has one bound
@@ -93,6 +93,7 @@ const STALLED: &str = r#"
 /spec/serving/port          | "grpc" | InvalidTemplate | spec.serving.port "grpc" is not the name of a container port
 /spec/serving/template/spec | {"containers": [{"name": "server", "ports": "8082"}]} | InvalidTemplate | spec.serving.template.spec is no pod spec
 /spec/analysis/latency      | {"meanBelow": "500ms", "timeLimit": "300ms"} | InvalidAnalysis | timeLimit 300ms is not above meanBelow 500ms
+/spec/analysis/quality      | {"bad": "answers_total{outcome=empty}", "all": "answers_total"} | InvalidAnalysis | "answers_total{outcome=empty}" is no counter
 /spec/analysis/errors       | {"notWorseThanStable": "0%"} | InvalidAnalysis | "0%" is no percentage above 0
 "#;
 

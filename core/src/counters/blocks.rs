@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::target::{Scraped, Target};
 use super::{Counter, Series};
-use crate::judge::{Arm, Block, Histogram, Late, Layout, Trials};
+use crate::judge::{Arm, Block, Histogram, Late, Layout, Trials, whole};
 
 /// Assumed time between scrapes where the samples do not tell it.
 const USUAL_INTERVAL: SignedDuration = SignedDuration::from_secs(15);
@@ -437,16 +437,6 @@ fn grown<'a, 'b>(
     increments
         .iter()
         .filter_map(|(number, grown)| Some((target.get(*number)?, *grown)))
-}
-
-/// A sum of counts.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "whole and not negative: checked by the target"
-)]
-fn whole(sum: f64) -> u64 {
-    sum as u64
 }
 
 /// One scrape's increments as an arm; none when the scrape caught the histogram between two writes.

@@ -74,11 +74,11 @@ pub(super) fn query() -> Value {
     }])
 }
 
-pub(super) fn metric_name() -> Value {
+pub(super) fn counter() -> Value {
     rule(
-        "self.matches('^[a-zA-Z_:][a-zA-Z0-9_:]*$')",
-        "name of a metric",
-        "write that of a counter, for example recommendations_empty_total",
+        "self.matches('^[a-zA-Z_:][a-zA-Z0-9_:]*([{][^{}]*[}])?$')",
+        "counter",
+        "write its name, with labels that must be equal, such as answers_total{outcome=\"empty\"}",
     )
 }
 

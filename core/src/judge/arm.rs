@@ -25,6 +25,16 @@ impl Trials {
     }
 }
 
+/// A count that was added up as a number.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "whole, not negative, and far below 2^53: what adds them up has checked it"
+)]
+pub(crate) fn whole(count: f64) -> u64 {
+    count as u64
+}
+
 /// What one arm served in one block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Arm {

@@ -7,7 +7,7 @@ use std::fmt;
 
 use jiff::SignedDuration;
 
-use super::arm::{Arm, Block, Late, Trials};
+use super::arm::{Arm, Block, Late, Trials, whole};
 use super::cross_check::Beside;
 use super::layout::Layout;
 use super::run::{Health, Run};
@@ -253,15 +253,6 @@ impl Served {
             quality: None,
         }
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "whole, not negative, and far below 2^53"
-)]
-fn whole(count: f64) -> u64 {
-    count as u64
 }
 
 /// "errors + 5 percentage points", "mean × 1.2"; "like stable" where nothing differs.

@@ -104,6 +104,7 @@ impl Look<'_> {
             .rejected
             .as_ref()
             .filter(|(v, _)| v.revision == wanted.revision)
+            .filter(|_| self.seen.retry.is_none() || self.seen.retry != self.state.retry())
         {
             return stay(Because::Rejected(outcome.clone()));
         }

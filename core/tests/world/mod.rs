@@ -44,6 +44,7 @@ pub(crate) struct World {
     pub(crate) traffic: bool,
     pub(crate) gateway: bool,
     pub(crate) abort: Option<Revision>,
+    pub(crate) retry: Option<String>,
     pub(crate) figures: Vec<Figure>,
     pub(crate) news: Vec<String>,
     /// The record of the decisions, as it was written: by revision and number.
@@ -90,6 +91,7 @@ impl World {
             traffic: true,
             gateway: true,
             abort: None,
+            retry: None,
             figures: Vec::new(),
             news: Vec::new(),
             record: BTreeMap::new(),
@@ -132,6 +134,7 @@ impl World {
             stable_service: self.service.clone(),
             metrics: self.metrics_seen(),
             abort: self.abort.clone(),
+            retry: self.retry.clone(),
         }
     }
 

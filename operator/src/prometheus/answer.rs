@@ -1,6 +1,6 @@
 //! What Prometheus answers to a query, as its HTTP API documents it: a matrix of samples, or why there is none.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -125,8 +125,8 @@ pub(super) fn value(status: StatusCode, body: &[u8]) -> Result<f64, String> {
 
 impl Vector<'_> {
     /// The value of a label.
-    pub(super) fn label(&self, name: &'static str) -> Option<&str> {
-        self.metric.get(&Text(name.into())).map(|text| &*text.0)
+    pub(super) fn label(&self, name: &str) -> Option<&str> {
+        self.metric.get(name).map(|text| &*text.0)
     }
 
     /// Everything that tells series of one pod apart, in one order; a bucket's edge is part of what it counts.
@@ -138,6 +138,12 @@ impl Vector<'_> {
             text.extend([comma, name, "=", value]);
         }
         text
+    }
+}
+
+impl Borrow<str> for Text<'_> {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -15,6 +15,7 @@ use serin_core::crd::{Metric, Quality};
 use serin_core::judge::Figure;
 use serin_core::plan::MetricsSeen;
 use serin_core::revision::Revision;
+use serin_core::selector::Selector;
 use url::Url;
 
 use self::answer::Vector;
@@ -34,6 +35,8 @@ const BASELINE: SignedDuration = SignedDuration::from_mins(2);
 const REACH: SignedDuration = SignedDuration::from_hours(1);
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long that to a query of the team's own may take: a slow one must not keep the counts from being judged.
+const FIGURE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What to ask.
 pub(crate) struct Question<'a> {
@@ -46,9 +49,25 @@ pub(crate) struct Question<'a> {
     /// How much is wanted of the time before the mark.
     pub(crate) before: SignedDuration,
     /// Counters of outcomes, where these are judged.
-    pub(crate) quality: Option<&'a Quality>,
+    pub(crate) quality: Option<Outcomes>,
     /// Queries of the team's own.
     pub(crate) metrics: &'a [Metric],
+}
+
+/// Counters of outcomes.
+pub(crate) struct Outcomes {
+    bad: Selector,
+    all: Selector,
+}
+
+impl Outcomes {
+    /// Those of a checked spec.
+    pub(crate) fn of(quality: &Quality) -> Option<Self> {
+        Some(Self {
+            bad: quality.bad.parse().ok()?,
+            all: quality.all.parse().ok()?,
+        })
+    }
 }
 
 /// Asks once. Whatever is no clean answer is `Unavailable` with the reason: never a pass, never a fail.
@@ -70,14 +89,14 @@ pub(crate) async fn ask(
         figures(http, url, question),
     );
     turn.give_back();
-    let answered = in_time(asked).await;
+    let answered = within(TIMEOUT, asked).await;
     turn.take_again().await;
     let (of_pods, of_gateway, figures) = match answered {
         Ok((Ok(of_pods), of_gateway, figures)) => (of_pods, of_gateway.ok(), figures),
         Ok((Err(why), ..)) | Err(why) => return unavailable(why),
     };
     let bodies = join(body(of_pods), OptionFuture::from(of_gateway.map(body)));
-    let (of_pods, of_gateway) = match in_time(bodies).await {
+    let (of_pods, of_gateway) = match within(TIMEOUT, bodies).await {
         Ok((Ok(of_pods), of_gateway)) => (of_pods, of_gateway.and_then(Result::ok)),
         Ok((Err(why), _)) | Err(why) => return unavailable(why),
     };
@@ -90,9 +109,9 @@ pub(crate) async fn ask(
     }
 }
 
-async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, String> {
-    let answered = tokio::time::timeout(TIMEOUT, answer).await;
-    answered.map_err(|_| format!("no answer within {} s", TIMEOUT.as_secs()))
+async fn within<T>(limit: Duration, answer: impl Future<Output = T>) -> Result<T, String> {
+    let answered = tokio::time::timeout(limit, answer).await;
+    answered.map_err(|_| format!("no answer within {} s", limit.as_secs()))
 }
 
 /// Sends an instant query; the answer has begun when this ends. Errors: in words.
@@ -100,7 +119,9 @@ async fn query(http: &reqwest::Client, url: &str, query: String) -> Result<Respo
     let address = format!("{}/api/v1/query", url.trim_end_matches('/'));
     let address = Url::parse_with_params(&address, [("query", query)]);
     let address = address.map_err(|error| format!("it is no address: {error}"))?;
-    http.get(address).send().await.map_err(|error| chain(&error))
+    let sent = http.get(address).send().await;
+    // The query changes with every look; a reason that does, too, would be written every time.
+    sent.map_err(|error| chain(&error.without_url()))
 }
 
 /// What the team's own queries answer now, in their order. A query that fails is a figure without a value.
@@ -123,13 +144,14 @@ async fn figures(http: &reqwest::Client, url: &str, question: &Question<'_>) -> 
     let figures = question.metrics.iter().map(async |metric| {
         let is_relative = metric.not_above_stable_by.is_some() || metric.not_below_stable_by.is_some();
         let stable = question.stable.filter(|_| is_relative);
-        match join(value(metric, Some(question.canary)), value(metric, stable)).await {
-            (Ok(canary), Ok(stable)) => Figure {
+        let values = join(value(metric, Some(question.canary)), value(metric, stable));
+        match within(FIGURE_TIMEOUT, values).await {
+            Ok((Ok(canary), Ok(stable))) => Figure {
                 canary,
                 stable,
                 missing: None,
             },
-            (Err(why), _) | (_, Err(why)) => Figure {
+            Ok((Err(why), _) | (_, Err(why))) | Err(why) => Figure {
                 missing: Some(why.chars().take(200).collect()),
                 ..Figure::default()
             },
@@ -140,7 +162,8 @@ async fn figures(http: &reqwest::Client, url: &str, question: &Question<'_>) -> 
 
 async fn body(answer: Response) -> Result<(StatusCode, Bytes), String> {
     let status = answer.status();
-    let body = answer.bytes().await.map_err(|error| chain(&error))?;
+    let body = answer.bytes().await;
+    let body = body.map_err(|error| chain(&error.without_url()))?;
     Ok((status, body))
 }
 
@@ -163,9 +186,10 @@ fn gateway(question: &Question<'_>, window: i64) -> String {
 
 /// `up` comes along: its samples are the times of the scrapes, which tell "no requests" from "no scrape".
 fn pods(question: &Question<'_>, window: i64) -> String {
-    let outcomes = question
-        .quality
-        .map_or_else(String::new, |quality| format!("|{}|{}", quality.bad, quality.all));
+    let outcomes = question.quality.as_ref();
+    let outcomes = outcomes.map_or_else(String::new, |quality| {
+        format!("|{}|{}", quality.bad.name(), quality.all.name())
+    });
     let revisions: Vec<&str> = std::iter::once(question.canary)
         .chain(question.stable)
         .map(Revision::as_str)
@@ -202,8 +226,12 @@ fn read(
             let pod = vector.label("pod");
             !vector.histograms.is_empty() && pod.is_some_and(|pod| !classic.contains(pod))
         });
-        let numbers = own.iter().filter_map(|vector| series(vector, question.quality));
+        let numbers = own.iter().filter_map(|vector| series(vector));
+        let outcomes = question.quality.iter();
+        let outcomes =
+            outcomes.flat_map(|quality| own.iter().flat_map(|vector| of_outcomes(vector, quality)));
         numbers
+            .chain(outcomes)
             .chain(native.flat_map(|vector| of_native(vector)))
             .chain(behind_gateway.filter_map(endpoint))
             .collect()
@@ -239,17 +267,38 @@ fn endpoint(vector: &Vector<'_>) -> Option<Series> {
     })
 }
 
-fn series(vector: &Vector<'_>, quality: Option<&Quality>) -> Option<Series> {
+/// What a series counts of outcomes: it may count bad ones, all, or both.
+fn of_outcomes(vector: &Vector<'_>, quality: &Outcomes) -> Vec<Series> {
+    let (Some(name), Some(pod)) = (vector.label("__name__"), vector.label("pod")) else {
+        return Vec::new();
+    };
+    let counted = [
+        (&quality.bad, Counter::BadOutcomes),
+        (&quality.all, Counter::Outcomes),
+    ];
+    let selected = counted
+        .into_iter()
+        .filter(|(selector, _)| selector.selects(name, |key| vector.label(key)));
+    let series = selected.map(|(_, counter)| Series {
+        pod: pod.to_owned(),
+        labels: vector.labels(),
+        status: 0,
+        counter,
+        samples: samples(vector),
+    });
+    series.collect()
+}
+
+fn series(vector: &Vector<'_>) -> Option<Series> {
     let name = vector.label("__name__")?;
     let counter = match name.strip_prefix(METRIC) {
-        _ if quality.is_some_and(|quality| quality.bad == name) => Counter::BadOutcomes,
-        _ if quality.is_some_and(|quality| quality.all == name) => Counter::Outcomes,
         Some("_count") => Counter::Requests,
         Some("_sum") => Counter::LatencySum,
         Some("_bucket") => Counter::Bucket(Edge::new(vector.label("le")?.parse().ok()?)?),
         Some(_) => return None,
         None if name == START => Counter::Start,
-        None => Counter::Scrape,
+        None if name == "up" => Counter::Scrape,
+        None => return None,
     };
     Some(Series {
         pod: vector.label("pod")?.to_owned(),
@@ -299,188 +348,4 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::Router;
-    use axum::http::header::CONTENT_TYPE;
-    use axum::routing::any;
-    use tokio::sync::Semaphore;
-
-    /// What the operator makes of a server that answers so.
-    async fn seen(status: StatusCode, body: &'static str) -> MetricsSeen {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let kind = if body.starts_with('{') {
-            "application/json"
-        } else {
-            "text/html"
-        };
-        let router =
-            Router::new().fallback(any(move || async move { (status, [(CONTENT_TYPE, kind)], body) }));
-        let server = tokio::spawn(axum::serve(listener, router).into_future());
-        let (canary, stable) = (Revision::recorded("c"), Revision::recorded("s"));
-        let now = Timestamp::from_second(1_700_000_000).unwrap();
-        let question = Question {
-            namespace: "demo",
-            release: "recommender",
-            canary: &canary,
-            stable: Some(&stable),
-            mark: now,
-            before: SignedDuration::ZERO,
-            quality: None,
-            metrics: &[],
-        };
-        // The process's main installs it; a second installation is no harm.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let turns = Semaphore::new(1);
-        let mut turn = Turn::taken(&turns).await;
-        let seen = ask(&reqwest::Client::new(), &url, &question, now, &mut turn).await;
-        server.abort();
-        seen
-    }
-
-    #[tokio::test]
-    async fn whatever_is_no_clean_answer_is_unavailable_and_says_why() {
-        let empty = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
-        let vector = r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#;
-        let refused = r#"{"status":"error","errorType":"execution","error":"query timed out"}"#;
-        for (status, body, why) in [
-            (
-                StatusCode::OK,
-                "<html>login</html>",
-                "none of Prometheus' HTTP API",
-            ),
-            (StatusCode::OK, "", "none of Prometheus' HTTP API"),
-            (StatusCode::OK, "{", "none of Prometheus' HTTP API"),
-            (StatusCode::OK, "{}", "HTTP 200"),
-            (StatusCode::OK, empty, "no series of the canary's pods"),
-            (StatusCode::OK, vector, "no matrix"),
-            (StatusCode::UNPROCESSABLE_ENTITY, refused, "query timed out"),
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "no healthy upstream",
-                "HTTP 503 Service Unavailable",
-            ),
-            (StatusCode::UNAUTHORIZED, "who are you?", "401 Unauthorized"),
-            (StatusCode::INTERNAL_SERVER_ERROR, "", "HTTP 500"),
-        ] {
-            match seen(status, body).await {
-                MetricsSeen::Unavailable(words) => assert!(words.contains(why), "{status} {body}: {words}"),
-                MetricsSeen::NotAsked | MetricsSeen::Seen { .. } => panic!("{status} {body} was believed"),
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_server_that_never_answers_is_given_up() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let canary = Revision::recorded("c");
-        let now = Timestamp::from_second(1_700_000_000).unwrap();
-        let question = Question {
-            namespace: "demo",
-            release: "recommender",
-            canary: &canary,
-            stable: None,
-            mark: now,
-            before: SignedDuration::ZERO,
-            quality: None,
-            metrics: &[],
-        };
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let turns = Semaphore::new(1);
-        let mut turn = Turn::taken(&turns).await;
-        // Another look that needs the only turn gets it while the server is silent.
-        let other = async { turns.acquire().await.map(drop) };
-        let http = reqwest::Client::new();
-        let asked = ask(&http, &url, &question, now, &mut turn);
-        let (seen, other) = join(asked, tokio::time::timeout(TIMEOUT / 2, other)).await;
-        assert!(other.is_ok(), "a silent server holds up another look");
-        match seen {
-            MetricsSeen::Unavailable(words) => {
-                assert!(words.contains("no answer within 5 s"), "{words}");
-            }
-            MetricsSeen::NotAsked | MetricsSeen::Seen { .. } => panic!("silence was believed"),
-        }
-        drop(listener);
-    }
-
-    #[tokio::test]
-    async fn samples_are_read_with_their_times_and_words_that_are_no_numbers() {
-        let body = r#"{"status":"success","data":{"resultType":"matrix","result":[
-            {"metric":{"__name__":"http_server_request_duration_seconds_bucket","le":"+Inf","pod":"p","revision":"c",
-              "http_response_status_code":"200","http_route":"/r"},
-             "values":[[1700000000.123,"7"],[1700000005.123,"NaN"],[1700000010.123,"+Inf"]]},
-            {"metric":{"__name__":"up","pod":"p","revision":"c"},"values":[[1700000000.123,"1"]]}]}}"#;
-        let MetricsSeen::Seen { canary, stable, .. } = seen(StatusCode::OK, body).await else {
-            panic!("a clean answer is believed");
-        };
-        assert!(stable.is_empty());
-        let infinite = Edge::new(f64::INFINITY).unwrap();
-        assert_eq!(canary[0].counter, Counter::Bucket(infinite));
-        assert_eq!((canary[0].status, canary[1].counter), (200, Counter::Scrape));
-        assert_eq!(
-            canary[0].labels,
-            "http_response_status_code=200,http_route=/r,pod=p,revision=c"
-        );
-        let [first, nonsense, infinity] = &canary[0].samples[..] else {
-            panic!("three samples");
-        };
-        assert_eq!(first.0.as_millisecond(), 1_700_000_000_123);
-        assert!(
-            nonsense.1.is_nan() && infinity.1.is_infinite(),
-            "the counters drop them, not the reader"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_native_histogram_says_what_the_classic_one_would() {
-        // Half powers of 2, as at schema 1; the second sample has grown by one request of 400 ms.
-        let body = r#"{"status":"success","data":{"resultType":"matrix","result":[
-            {"metric":{"__name__":"http_server_request_duration_seconds","pod":"p","revision":"c",
-              "http_response_status_code":"200"},
-             "histograms":[
-               [1700000000,{"count":"3","sum":"0.9","buckets":[[0,"0.1767766952966369","0.25","1"],[0,"0.25","0.35355339059327373","2"]]}],
-               [1700000005,{"count":"4","sum":"1.3","buckets":[[0,"0.1767766952966369","0.25","1"],[0,"0.25","0.35355339059327373","2"],[0,"0.35355339059327373","0.5","1"]]}]]}]}}"#;
-        let MetricsSeen::Seen { canary, .. } = seen(StatusCode::OK, body).await else {
-            panic!("a clean answer is believed");
-        };
-        let values = |counter| -> Vec<f64> {
-            let series = canary.iter().find(|series| series.counter == counter).unwrap();
-            series.samples.iter().map(|(_, value)| *value).collect()
-        };
-        let bucket = |edge| Counter::Bucket(Edge::new(edge).unwrap());
-        assert_eq!(values(Counter::Requests), [3.0, 4.0]);
-        assert_eq!(values(Counter::LatencySum), [0.9, 1.3]);
-        assert_eq!(values(bucket(0.125)), [0.0, 0.0]);
-        assert_eq!(values(bucket(0.25)), [1.0, 1.0]);
-        assert_eq!(values(bucket(0.5)), [3.0, 4.0]);
-        assert_eq!(values(bucket(f64::INFINITY)), [3.0, 4.0]);
-
-        let coarse = body
-            .replace("0.35355339059327373", "0.5")
-            .replace("0.1767766952966369", "0.125");
-        let MetricsSeen::Seen { canary, .. } = seen(StatusCode::OK, coarse.leak()).await else {
-            panic!("a coarse histogram is believed, too");
-        };
-        let has = |edge: f64| canary.iter().any(|series| series.counter == bucket(edge));
-        assert!(
-            has(0.25) && has(0.5) && !has((-1.5f64).exp2()),
-            "an edge inside a bucket is left out"
-        );
-    }
-
-    #[tokio::test]
-    async fn who_exports_both_kinds_of_histogram_is_counted_once() {
-        let body = r#"{"status":"success","data":{"resultType":"matrix","result":[
-            {"metric":{"__name__":"http_server_request_duration_seconds","pod":"p","revision":"c"},
-             "histograms":[[1700000000,{"count":"3","sum":"0.9"}]]},
-            {"metric":{"__name__":"http_server_request_duration_seconds_count","pod":"p","revision":"c"},
-             "values":[[1700000000,"3"]]}]}}"#;
-        let MetricsSeen::Seen { canary, .. } = seen(StatusCode::OK, body).await else {
-            panic!("a clean answer is believed");
-        };
-        let requests = canary.iter().filter(|series| series.counter == Counter::Requests);
-        assert_eq!(requests.count(), 1);
-    }
-}
+mod tests;
