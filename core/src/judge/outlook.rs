@@ -130,13 +130,19 @@ impl Traffic {
         }
     }
 
-    /// What will be said of canaries that differ so, if this traffic goes on.
+    /// What will be said of canaries that differ so, if this traffic goes on. Of outcomes and of a team's own figures
+    /// nothing is expected: they are left out.
     ///
     /// Errors: settings that nothing can be judged by.
     pub fn outlook(&self, settings: &Settings, changes: &[Change]) -> Result<Vec<Told>, SettingsError> {
+        let settings = Settings {
+            quality: None,
+            figures: Vec::new(),
+            ..settings.clone()
+        };
         changes
             .iter()
-            .map(|change| self.told(settings, *change))
+            .map(|change| self.told(&settings, *change))
             .collect()
     }
 
@@ -330,6 +336,26 @@ mod tests {
             at(5.0)
         );
         assert_eq!(at(0.02), None);
+    }
+
+    #[test]
+    fn what_nothing_is_expected_of_keeps_nobody_from_being_promoted() {
+        let settings = Settings {
+            cap_seconds: 0.8,
+            quality: Some(crate::judge::Quality {
+                tolerance: 0.0,
+                margin: 0.02,
+            }),
+            figures: vec![crate::judge::Bound {
+                name: "memory".into(),
+                query: "memory".into(),
+                limit: crate::judge::Limit::AtMost(1.0),
+            }],
+            ..Settings::default()
+        };
+        let traffic = Traffic::assumed(20.0, 0.1, 0.01, 0.3);
+        let told = traffic.outlook(&settings, &[Change::NONE]).unwrap();
+        assert_eq!(told[0].to_string(), "like stable: promoted after about 30m");
     }
 
     #[test]
