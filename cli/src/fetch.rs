@@ -19,15 +19,17 @@ const PORT: u16 = 8080;
 ///
 /// Errors: the file cannot be read, or is no record.
 pub(crate) fn from_file(path: &Path) -> Result<Record> {
-    let mut text = String::new();
+    Record::parse(&text(path)?).with_context(|| format!("{} is no decision record", path.display()))
+}
+
+/// The text in a file; `-` is standard input.
+pub(crate) fn text(path: &Path) -> Result<String> {
     if path == Path::new("-") {
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("cannot read standard input")?;
-    } else {
-        text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut text = String::new();
+        let read = std::io::stdin().read_to_string(&mut text);
+        return read.context("cannot read standard input").map(|_| text);
     }
-    Record::parse(&text).with_context(|| format!("{} is no decision record", path.display()))
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The last record of a release, by way of the API server from the operator that leads.

@@ -1,7 +1,6 @@
 //! A manifest before it is applied: whether it can be carried out, and how long its canaries would be judged.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,13 +11,14 @@ use serin_core::plan::whole_seconds;
 use serin_core::policy::Policy;
 
 use crate::args::Expected;
+use crate::fetch::text;
 use crate::simulate::share;
 
 /// What can be said of every release in the manifest.
 ///
 /// Errors: there is none, or one cannot be carried out; with the field, the value and the remedy.
 pub(crate) fn lint(file: &Path, expected: &Expected) -> Result<String> {
-    checked(&read(file)?, expected).with_context(|| format!("{}", file.display()))
+    checked(&text(file)?, expected).with_context(|| format!("{}", file.display()))
 }
 
 fn checked(manifest: &str, expected: &Expected) -> Result<String> {
@@ -33,15 +33,6 @@ fn checked(manifest: &str, expected: &Expected) -> Result<String> {
     }
     ensure!(!text.is_empty(), "there is no ModelRelease: nothing to check");
     Ok(text)
-}
-
-fn read(file: &Path) -> Result<String> {
-    if file == Path::new("-") {
-        let mut text = String::new();
-        let read = std::io::stdin().read_to_string(&mut text);
-        return read.context("cannot read standard input").map(|_| text);
-    }
-    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 fn of(release: &ModelRelease, expected: &Expected) -> Result<String> {

@@ -331,17 +331,23 @@ fn share(field: &'static str, text: &str) -> Result<f64, SpecError> {
         })
 }
 
+/// A share that something can be shown to stay below, above 0 and below 1.
+fn margin(field: &'static str, text: &str) -> Result<f64, SpecError> {
+    let margin = share(field, text)?;
+    if margin > 0.0 {
+        return Ok(margin);
+    }
+    Err(SpecError::Percentage {
+        field,
+        value: text.to_owned(),
+        above: " above 0",
+    })
+}
+
 /// How slow requests are judged, at edges that many histograms have; those that the servers lack are left out.
 fn distribution(tail: &crate::crd::Tail) -> Result<judge::Distribution, SpecError> {
     const FIELD: &str = "spec.analysis.latency.tail.notWorseThanStable";
-    let margin = share(FIELD, &tail.not_worse_than_stable)?;
-    if margin <= 0.0 {
-        return Err(SpecError::Percentage {
-            field: FIELD,
-            value: tail.not_worse_than_stable.clone(),
-            above: " above 0",
-        });
-    }
+    let margin = margin(FIELD, &tail.not_worse_than_stable)?;
     let objective_seconds =
         positive("spec.analysis.latency.tail.slowerThan", tail.slower_than.get())?.as_secs_f64();
     Ok(judge::Distribution {
@@ -376,14 +382,7 @@ fn settings(spec: &ModelReleaseSpec, steps: &[Step]) -> Result<Settings, SpecErr
         });
     }
     const MARGIN: &str = "spec.analysis.errors.notWorseThanStable";
-    let margin = share(MARGIN, &analysis.errors.not_worse_than_stable)?;
-    if margin <= 0.0 {
-        return Err(SpecError::Percentage {
-            field: MARGIN,
-            value: analysis.errors.not_worse_than_stable.clone(),
-            above: " above 0",
-        });
-    }
+    let margin = margin(MARGIN, &analysis.errors.not_worse_than_stable)?;
     let slower = share(
         "spec.analysis.latency.notWorseThanStable",
         &latency.not_worse_than_stable,
@@ -443,14 +442,7 @@ fn quality(asked: &crate::crd::Quality) -> Result<judge::Quality, SpecError> {
         counter.parse::<Selector>().map_err(SpecError::Counter)?;
     }
     const FIELD: &str = "spec.analysis.quality.notWorseThanStable";
-    let margin = share(FIELD, &asked.not_worse_than_stable)?;
-    if margin <= 0.0 {
-        return Err(SpecError::Percentage {
-            field: FIELD,
-            value: asked.not_worse_than_stable.clone(),
-            above: " above 0",
-        });
-    }
+    let margin = margin(FIELD, &asked.not_worse_than_stable)?;
     Ok(judge::Quality {
         tolerance: 0.0,
         margin,

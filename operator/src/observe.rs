@@ -261,7 +261,7 @@ pub(crate) async fn metrics(
             .quality
             .as_ref()
             .and_then(prometheus::Outcomes::of),
-        metrics: &release.spec.analysis.metrics,
+        metrics: &policy.judge.figures,
     };
     let server = &release.spec.analysis.prometheus;
     match access::client(server, &id.namespace, &ctx.client, &ctx.http).await {

@@ -42,7 +42,7 @@ pub enum Tuning {
     /// for a promotion, whatever the margin, 16 bets on a mean; bursts beside the rate remembered.
     #[default]
     Wide,
-    /// 6 effects for an abort, 2 for a promotion, chosen by the margin, 8 bets on a mean; bursts beside the neighbours.
+    /// 5 effects for an abort, 2 for a promotion, chosen by the margin, 8 bets on a mean; bursts beside the neighbours.
     /// A stake that is spread over fewer bets grows sooner.
     Lean,
 }

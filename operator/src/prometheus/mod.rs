@@ -11,8 +11,8 @@ use futures::future::{OptionFuture, join, join_all, join3};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Response, StatusCode};
 use serin_core::counters::{Counter, Edge, Series};
-use serin_core::crd::{Metric, Quality};
-use serin_core::judge::Figure;
+use serin_core::crd::Quality;
+use serin_core::judge::{Bound, Figure};
 use serin_core::plan::MetricsSeen;
 use serin_core::revision::Revision;
 use serin_core::selector::Selector;
@@ -51,7 +51,7 @@ pub(crate) struct Question<'a> {
     /// Counters of outcomes, where these are judged.
     pub(crate) quality: Option<Outcomes>,
     /// Queries of the team's own.
-    pub(crate) metrics: &'a [Metric],
+    pub(crate) metrics: &'a [Bound],
 }
 
 /// Counters of outcomes.
@@ -126,7 +126,7 @@ async fn query(http: &reqwest::Client, url: &str, query: String) -> Result<Respo
 
 /// What the team's own queries answer now, in their order. A query that fails is a figure without a value.
 async fn figures(http: &reqwest::Client, url: &str, question: &Question<'_>) -> Vec<Figure> {
-    let value = async |metric: &Metric, revision: Option<&Revision>| -> Result<Option<f64>, String> {
+    let value = async |metric: &Bound, revision: Option<&Revision>| -> Result<Option<f64>, String> {
         let Some(revision) = revision else { return Ok(None) };
         let words = [
             ("$revision", revision.as_str()),
@@ -142,8 +142,7 @@ async fn figures(http: &reqwest::Client, url: &str, question: &Question<'_>) -> 
         answer::value(status, &body).map(Some)
     };
     let figures = question.metrics.iter().map(async |metric| {
-        let is_relative = metric.not_above_stable_by.is_some() || metric.not_below_stable_by.is_some();
-        let stable = question.stable.filter(|_| is_relative);
+        let stable = question.stable.filter(|_| metric.limit.is_relative());
         let values = join(value(metric, Some(question.canary)), value(metric, stable));
         match within(FIGURE_TIMEOUT, values).await {
             Ok((Ok(canary), Ok(stable))) => Figure {

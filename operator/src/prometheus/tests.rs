@@ -7,7 +7,26 @@ use axum::Router;
 use axum::extract::Query;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::any;
+use serin_core::judge::Limit;
 use tokio::sync::Semaphore;
+
+/// Asked about these arms, at the moment up to which everything is counted.
+fn question<'a>(canary: &'a Revision, stable: Option<&'a Revision>, metrics: &'a [Bound]) -> Question<'a> {
+    Question {
+        namespace: "demo",
+        release: "recommender",
+        canary,
+        stable,
+        mark: now(),
+        before: SignedDuration::ZERO,
+        quality: None,
+        metrics,
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_700_000_000).unwrap()
+}
 
 /// What the operator makes of a server that answers so.
 async fn seen(status: StatusCode, body: &'static str) -> MetricsSeen {
@@ -21,22 +40,12 @@ async fn seen(status: StatusCode, body: &'static str) -> MetricsSeen {
     let router = Router::new().fallback(any(move || async move { (status, [(CONTENT_TYPE, kind)], body) }));
     let server = tokio::spawn(axum::serve(listener, router).into_future());
     let (canary, stable) = (Revision::recorded("c"), Revision::recorded("s"));
-    let now = Timestamp::from_second(1_700_000_000).unwrap();
-    let question = Question {
-        namespace: "demo",
-        release: "recommender",
-        canary: &canary,
-        stable: Some(&stable),
-        mark: now,
-        before: SignedDuration::ZERO,
-        quality: None,
-        metrics: &[],
-    };
+    let question = question(&canary, Some(&stable), &[]);
     // The process's main installs it; a second installation is no harm.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let turns = Semaphore::new(1);
     let mut turn = Turn::taken(&turns).await;
-    let seen = ask(&reqwest::Client::new(), &url, &question, now, &mut turn).await;
+    let seen = ask(&reqwest::Client::new(), &url, &question, now(), &mut turn).await;
     server.abort();
     seen
 }
@@ -82,20 +91,11 @@ async fn a_server_that_is_not_there_is_told_in_the_same_words_whenever_it_is_ask
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut told = Vec::new();
     for second in [1_700_000_000, 1_700_000_060] {
-        let question = Question {
-            namespace: "demo",
-            release: "recommender",
-            canary: &canary,
-            stable: None,
-            mark: Timestamp::from_second(1_700_000_000).unwrap(),
-            before: SignedDuration::ZERO,
-            quality: None,
-            metrics: &[],
-        };
-        let now = Timestamp::from_second(second).unwrap();
+        let question = question(&canary, None, &[]);
+        let at = Timestamp::from_second(second).unwrap();
         let turns = Semaphore::new(1);
         let mut turn = Turn::taken(&turns).await;
-        told.push(ask(&reqwest::Client::new(), &url, &question, now, &mut turn).await);
+        told.push(ask(&reqwest::Client::new(), &url, &question, at, &mut turn).await);
     }
     assert!(matches!(&told[0], MetricsSeen::Unavailable(words) if words.starts_with(&url)));
     assert_eq!(told[0], told[1]);
@@ -106,24 +106,14 @@ async fn a_server_that_never_answers_is_given_up() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let canary = Revision::recorded("c");
-    let now = Timestamp::from_second(1_700_000_000).unwrap();
-    let question = Question {
-        namespace: "demo",
-        release: "recommender",
-        canary: &canary,
-        stable: None,
-        mark: now,
-        before: SignedDuration::ZERO,
-        quality: None,
-        metrics: &[],
-    };
+    let question = question(&canary, None, &[]);
     let _ = rustls::crypto::ring::default_provider().install_default();
     let turns = Semaphore::new(1);
     let mut turn = Turn::taken(&turns).await;
     // Another look that needs the only turn gets it while the server is silent.
     let other = async { turns.acquire().await.map(drop) };
     let http = reqwest::Client::new();
-    let asked = ask(&http, &url, &question, now, &mut turn);
+    let asked = ask(&http, &url, &question, now(), &mut turn);
     let (seen, other) = join(asked, tokio::time::timeout(TIMEOUT / 2, other)).await;
     assert!(other.is_ok(), "a silent server holds up another look");
     match seen {
@@ -215,7 +205,7 @@ async fn who_exports_both_kinds_of_histogram_is_counted_once() {
 }
 
 /// A server that answers the team's own queries by their words.
-async fn figures_of(metrics: &[Metric]) -> Vec<Figure> {
+async fn figures_of(metrics: &[Bound]) -> Vec<Figure> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let answer = |Query(asked): Query<HashMap<String, String>>| async move {
@@ -238,16 +228,7 @@ async fn figures_of(metrics: &[Metric]) -> Vec<Figure> {
     };
     let server = tokio::spawn(axum::serve(listener, Router::new().fallback(any(answer))).into_future());
     let (canary, stable) = (Revision::recorded("c"), Revision::recorded("s"));
-    let question = Question {
-        namespace: "demo",
-        release: "recommender",
-        canary: &canary,
-        stable: Some(&stable),
-        mark: Timestamp::UNIX_EPOCH,
-        before: SignedDuration::ZERO,
-        quality: None,
-        metrics,
-    };
+    let question = question(&canary, Some(&stable), metrics);
     let _ = rustls::crypto::ring::default_provider().install_default();
     let figures = figures(&reqwest::Client::new(), &url, &question).await;
     server.abort();
@@ -256,15 +237,22 @@ async fn figures_of(metrics: &[Metric]) -> Vec<Figure> {
 
 #[tokio::test]
 async fn a_query_is_asked_of_each_arm_and_what_is_no_value_is_told() {
-    let metrics: Vec<Metric> = serde_json::from_value(serde_json::json!([
-        {"name": "memory", "query": "memory{revision=\"$revision\",namespace=\"$namespace\"}", "canaryAtMost": 8},
-        {"name": "hits", "query": "hits{revision=\"$revision\"}", "notBelowStableBy": "10%"},
-        {"name": "scalar", "query": "scalar(x{revision=\"$revision\"})", "canaryAtLeast": 1},
-        {"name": "ratio", "query": "ratio{revision=\"$revision\"}", "canaryAtMost": 1},
-        {"name": "many", "query": "many{revision=\"$revision\"}", "canaryAtMost": 1},
-        {"name": "none", "query": "none{revision=\"$revision\"}", "canaryAtMost": 1},
-    ]))
-    .unwrap();
+    let bound = |query: &str, limit| Bound {
+        name: query.to_owned(),
+        query: query.to_owned(),
+        limit,
+    };
+    let metrics = [
+        bound(
+            "memory{revision=\"$revision\",namespace=\"$namespace\"}",
+            Limit::AtMost(8.0),
+        ),
+        bound("hits{revision=\"$revision\"}", Limit::NotBelowStableBy(0.1)),
+        bound("scalar(x{revision=\"$revision\"})", Limit::AtLeast(1.0)),
+        bound("ratio{revision=\"$revision\"}", Limit::AtMost(1.0)),
+        bound("many{revision=\"$revision\"}", Limit::AtMost(1.0)),
+        bound("none{revision=\"$revision\"}", Limit::AtMost(1.0)),
+    ];
     let figures = figures_of(&metrics).await;
     let values: Vec<_> = figures
         .iter()
