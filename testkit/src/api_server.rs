@@ -58,6 +58,13 @@ impl ApiServer {
         self.client.clone()
     }
 
+    /// How a client of one's own finds the server, as an administrator.
+    ///
+    /// Errors: the server's certificate cannot be read.
+    pub async fn config(&self) -> Result<Config> {
+        config(&self.config).await
+    }
+
     /// A file by which another process finds the server, as an administrator. It goes with the server.
     ///
     /// Errors: the file cannot be written.
@@ -215,12 +222,16 @@ fn kubeconfig(folder: &Path, port: u16, token: &str) -> serde_json::Value {
     })
 }
 
-async fn client(config: &serde_json::Value) -> Result<Client> {
-    let config: Kubeconfig = serde_json::from_value(config.clone()).context("our kubeconfig is malformed")?;
-    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+async fn config(kubeconfig: &serde_json::Value) -> Result<Config> {
+    let kubeconfig: Kubeconfig =
+        serde_json::from_value(kubeconfig.clone()).context("our kubeconfig is malformed")?;
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
-        .context("the server has made no certificate yet")?;
-    Client::try_from(config).context("cannot set up a client")
+        .context("the server has made no certificate yet")
+}
+
+async fn client(kubeconfig: &serde_json::Value) -> Result<Client> {
+    Client::try_from(config(kubeconfig).await?).context("cannot set up a client")
 }
 
 async fn is_ready(client: &Client) -> bool {

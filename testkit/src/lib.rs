@@ -1,6 +1,10 @@
-//! Worlds to test in: real servers on free ports of this host, gone when dropped.
+//! Worlds to test in: real servers on free ports of this host, gone when dropped, and stand-ins for what they lack.
 
 mod api_server;
+mod samples;
 mod server;
+mod stand_ins;
 
 pub use self::api_server::{ApiServer, install};
+pub use self::samples::{Served, answer};
+pub use self::stand_ins::{accept, http_route, routes, run_pods};

@@ -7,7 +7,7 @@ use std::future::ready;
 use anyhow::{Context as _, Result};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ impl Calls {
 impl World {
     /// Installs the kind of routes, and starts kubelet and gateway.
     pub(super) async fn start(client: Client, prometheus: String) -> Result<Self> {
-        serin_testkit::install(client.clone(), routes()).await?;
+        serin_testkit::install(client.clone(), serin_testkit::routes()).await?;
         tokio::spawn(kubelet(client.clone()));
         tokio::spawn(gateway(client.clone()));
         Ok(Self { client, prometheus })
@@ -199,32 +199,6 @@ fn release(number: usize, prometheus: &str) -> Value {
     })
 }
 
-/// The kind `HTTPRoute`, with whatever fields.
-fn routes() -> k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition {
-    let definition = json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": "httproutes.gateway.networking.k8s.io",
-            "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/gateway-api"},
-        },
-        "spec": {
-            "group": "gateway.networking.k8s.io", "scope": "Namespaced",
-            "names": {"kind": "HTTPRoute", "plural": "httproutes", "singular": "httproute", "listKind": "HTTPRouteList"},
-            "versions": [{
-                "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-            }],
-        },
-    });
-    // A literal of this file.
-    serde_json::from_value(definition).unwrap_or_default()
-}
-
-fn http_route() -> ApiResource {
-    let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
-    ApiResource::from_gvk_with_plural(&kind, "httproutes")
-}
-
 /// Makes every pod ready that is asked for.
 async fn kubelet(client: Client) {
     let all: Api<Deployment> = Api::all(client.clone());
@@ -234,73 +208,22 @@ async fn kubelet(client: Client) {
         .filter_map(|deployment| ready(deployment.ok()))
         .for_each_concurrent(CONCURRENCY, |deployment| {
             let client = client.clone();
-            async move {
-                let replicas = deployment
-                    .spec
-                    .as_ref()
-                    .and_then(|spec| spec.replicas)
-                    .unwrap_or(1);
-                let generation = deployment.metadata.generation;
-                let status = deployment.status.clone().unwrap_or_default();
-                if status.observed_generation == generation && status.ready_replicas.unwrap_or(0) == replicas
-                {
-                    return;
-                }
-                let status = json!({"status": {
-                    "observedGeneration": generation, "replicas": replicas, "updatedReplicas": replicas,
-                    "readyReplicas": replicas, "availableReplicas": replicas,
-                }});
-                let api: Api<Deployment> =
-                    Api::namespaced(client, &deployment.namespace().unwrap_or_default());
-                // The watch brings what could not be written once more.
-                drop(
-                    api.patch_status(
-                        &deployment.name_any(),
-                        &PatchParams::default(),
-                        &Patch::Merge(status),
-                    )
-                    .await,
-                );
-            }
+            // The watch brings what could not be written once more.
+            async move { drop(serin_testkit::run_pods(&client, &deployment, true).await) }
         })
         .await;
 }
 
 /// Accepts every route.
 async fn gateway(client: Client) {
-    let all: Api<DynamicObject> = Api::all_with(client.clone(), &http_route());
+    let all: Api<DynamicObject> = Api::all_with(client.clone(), &serin_testkit::http_route());
     watcher(all, watcher::Config::default())
         .default_backoff()
         .applied_objects()
         .filter_map(|route| ready(route.ok()))
         .for_each_concurrent(CONCURRENCY, |route| {
             let client = client.clone();
-            async move {
-                let generation = route.metadata.generation;
-                let seen = route
-                    .data
-                    .pointer("/status/parents/0/conditions/0/observedGeneration")
-                    .and_then(Value::as_i64);
-                if seen == generation {
-                    return;
-                }
-                let condition = |type_: &str| {
-                    json!({
-                        "type": type_, "status": "True", "reason": type_, "message": "",
-                        "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z",
-                    })
-                };
-                let status = json!({"status": {"parents": [{
-                    "parentRef": {"name": "public"}, "controllerName": "serin.dev/bench",
-                    "conditions": [condition("Accepted"), condition("ResolvedRefs")],
-                }]}});
-                let namespace = route.namespace().unwrap_or_default();
-                let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &http_route());
-                drop(
-                    api.patch_status(&route.name_any(), &PatchParams::default(), &Patch::Merge(status))
-                        .await,
-                );
-            }
+            async move { drop(serin_testkit::accept(&client, &route).await) }
         })
         .await;
 }

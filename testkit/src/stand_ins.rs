@@ -1,0 +1,93 @@
+//! What an API server alone lacks: somebody who runs pods, and a gateway that accepts routes.
+//!
+//! Both only write the status that the real ones would, so that a test or a bench says when that happens.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::{Client, ResourceExt as _};
+use serde_json::{Value, json};
+
+/// The kind `HTTPRoute`.
+pub fn http_route() -> ApiResource {
+    let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
+    ApiResource::from_gvk_with_plural(&kind, "httproutes")
+}
+
+/// The definition of `HTTPRoute`, with whatever fields.
+pub fn routes() -> CustomResourceDefinition {
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": "httproutes.gateway.networking.k8s.io",
+            "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/gateway-api"},
+        },
+        "spec": {
+            "group": "gateway.networking.k8s.io", "scope": "Namespaced",
+            "names": {"kind": "HTTPRoute", "plural": "httproutes", "singular": "httproute", "listKind": "HTTPRouteList"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            }],
+        },
+    });
+    // A literal of this file.
+    serde_json::from_value(definition).unwrap_or_default()
+}
+
+/// Lets a Deployment have as many pods as it asks for, all of them ready or none. Writes nothing that is written.
+///
+/// Errors: those of the API server.
+pub async fn run_pods(client: &Client, deployment: &Deployment, are_ready: bool) -> kube::Result<()> {
+    let replicas = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(1);
+    let ready = if are_ready { replicas } else { 0 };
+    let generation = deployment.metadata.generation;
+    let said = deployment.status.clone().unwrap_or_default();
+    let is_said = said.observed_generation == generation && said.ready_replicas.unwrap_or(0) == ready;
+    if is_said && said.replicas.unwrap_or(0) == replicas {
+        return Ok(());
+    }
+    let status = json!({"status": {
+        "observedGeneration": generation, "replicas": replicas, "updatedReplicas": replicas,
+        "readyReplicas": ready, "availableReplicas": ready,
+    }});
+    let api: Api<Deployment> = Api::namespaced(client.clone(), &deployment.namespace().unwrap_or_default());
+    let name = deployment.name_any();
+    api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status))
+        .await?;
+    Ok(())
+}
+
+/// Lets the Gateway `public` accept a route. Writes nothing that is written.
+///
+/// Errors: those of the API server.
+pub async fn accept(client: &Client, route: &DynamicObject) -> kube::Result<()> {
+    let generation = route.metadata.generation;
+    let seen = route
+        .data
+        .pointer("/status/parents/0/conditions/0/observedGeneration")
+        .and_then(Value::as_i64);
+    if seen == generation {
+        return Ok(());
+    }
+    let condition = |type_: &str| {
+        json!({
+            "type": type_, "status": "True", "reason": type_, "message": "",
+            "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z",
+        })
+    };
+    let status = json!({"status": {"parents": [{
+        "parentRef": {"name": "public"}, "controllerName": "serin.dev/testkit",
+        "conditions": [condition("Accepted"), condition("ResolvedRefs")],
+    }]}});
+    let namespace = route.namespace().unwrap_or_default();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &http_route());
+    let name = route.name_any();
+    api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status))
+        .await?;
+    Ok(())
+}
