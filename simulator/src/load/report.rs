@@ -9,7 +9,7 @@
 //!     "byStatus": {"200": 11990, "503": 10}, "failedBy": {}, "lostBy": {},
 //!     "latencyMs": {"count": 11990, "mean": 12.3, "p50": 11.0, "p95": 20.1, "p99": 31.5, "max": 80.2},
 //!     "byRevision": {
-//!       "1a2b3c4d": {"digest": "sha256:…", "version": "2026-11-23.1", "requests": 9600, "share": 0.8,
+//!       "1a2b3c4d": {"digest": "sha256:…", "version": "2026-11-23.1", "requests": 9600, "share": 0.8, "lastSeconds": 59.9,
 //!                    "ok": 9600, "failed": 0, "spoiled": 0, "lost": 0, "byStatus": {}, "failedBy": {}, "lostBy": {},
 //!                    "latencyMs": {}}
 //!     }
@@ -112,6 +112,8 @@ pub struct RevisionReport {
     pub requests: u64,
     /// Its part of all answers of named revisions, 0 to 1.
     pub share: f64,
+    /// When the last of them came, from the start of the run.
+    pub last_seconds: f64,
     /// By outcome.
     #[serde(flatten)]
     pub counts: CountsReport,
@@ -213,6 +215,7 @@ fn revision_report(revision: &Revision, named: u64) -> RevisionReport {
         version: revision.version.clone(),
         requests,
         share: requests as f64 / named.max(1) as f64,
+        last_seconds: revision.last.as_secs_f64(),
         counts: (&revision.counts).into(),
     }
 }

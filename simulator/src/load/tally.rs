@@ -128,6 +128,8 @@ pub struct Revision {
     pub version: String,
     /// Its answers.
     pub counts: Counts,
+    /// When the last of them came, from the start of the run.
+    pub last: Duration,
 }
 
 /// Requests of the run or of one window.
@@ -142,7 +144,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, outcome: &Outcome, latency: Duration) {
+    fn add(&mut self, outcome: &Outcome, offset: Duration, latency: Duration) {
         self.counts.add(outcome, latency);
         let Some(answer) = answer_of(outcome) else { return };
         let named = if answer.revision.is_empty() {
@@ -156,6 +158,7 @@ impl Totals {
         revision.digest.clone_from(&answer.digest);
         revision.version.clone_from(&answer.version);
         revision.counts.add(outcome, latency);
+        revision.last = revision.last.max(offset.saturating_add(latency));
     }
 }
 
@@ -246,10 +249,10 @@ impl Tally {
 
     /// Notes how a request ended, `latency` after it was due.
     pub fn finish(&mut self, ticket: Ticket, outcome: &Outcome, latency: Duration) {
-        self.totals.add(outcome, latency);
+        self.totals.add(outcome, ticket.offset, latency);
         let window = ticket.window.and_then(|index| self.windows.get_mut(index));
         let mark = window.map(|window| {
-            window.totals.add(outcome, latency);
+            window.totals.add(outcome, ticket.offset, latency);
             window.name.clone()
         });
         let detail = match outcome {
@@ -335,6 +338,11 @@ mod tests {
             (1, 1, Some(4 * MS))
         );
         assert_eq!(tally.windows[1].totals.sent, 0);
+        assert_eq!(
+            tally.totals.by_revision["a"].last,
+            11 * MS,
+            "due after 1 ms, answered 10 ms later"
+        );
         assert_eq!(tally.losses[0].mark.as_deref(), Some("canary"));
         assert_eq!(tally.losses[0].kind, "reset");
     }
