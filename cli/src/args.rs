@@ -46,8 +46,28 @@ pub enum Verb {
         /// Name of the release.
         release: String,
     },
+    /// Say yes to a canary where `rollout.approval` is `Manual`, be it before it has passed.
+    Approve {
+        /// Name of the release.
+        release: String,
+    },
+    /// Promote the canary without waiting for more evidence.
+    Promote {
+        /// Name of the release.
+        release: String,
+    },
+    /// Take the step under way as passed.
+    Skip {
+        /// Name of the release.
+        release: String,
+    },
     /// Try the version once more that was rolled back last, unchanged.
     Retry {
+        /// Name of the release.
+        release: String,
+    },
+    /// Return to the version that was stable before: its pods are started, and get the traffic when they are ready.
+    Undo {
         /// Name of the release.
         release: String,
     },

@@ -8,8 +8,10 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt as _};
 use serde_json::json;
-use serin_core::crd::{ABORT_ANNOTATION, ModelRelease, RETRY_ANNOTATION};
+use serin_core::crd::{Approval, Arm, CanaryStatus, ModelRelease, REQUEST_ANNOTATION};
+use serin_core::plan::{self as request, Request};
 use serin_core::record::Record;
+use serin_core::revision::Revision;
 use serin_core::status::state;
 
 use crate::args::{Args, Output, Source, Verb};
@@ -58,7 +60,11 @@ fn local(verb: &Verb) -> Result<Option<String>> {
         | Verb::Pause { .. }
         | Verb::Resume { .. }
         | Verb::Abort { .. }
-        | Verb::Retry { .. } => Ok(None),
+        | Verb::Approve { .. }
+        | Verb::Promote { .. }
+        | Verb::Skip { .. }
+        | Verb::Retry { .. }
+        | Verb::Undo { .. } => Ok(None),
     }
 }
 
@@ -113,8 +119,12 @@ pub async fn perform(verb: &Verb, client: Client, out: &mut impl Write) -> Resul
         }
         Verb::Pause { release } => pause(&releases, release, true).await?,
         Verb::Resume { release } => pause(&releases, release, false).await?,
-        Verb::Abort { release } => abort(&releases, release).await?,
-        Verb::Retry { release } => retry(&releases, release).await?,
+        Verb::Abort { release } => ask(&releases, release, request::Verb::Abort).await?,
+        Verb::Approve { release } => ask(&releases, release, request::Verb::Approve).await?,
+        Verb::Promote { release } => ask(&releases, release, request::Verb::Promote).await?,
+        Verb::Skip { release } => ask(&releases, release, request::Verb::Skip).await?,
+        Verb::Retry { release } => ask(&releases, release, request::Verb::Retry).await?,
+        Verb::Undo { release } => ask(&releases, release, request::Verb::Undo).await?,
         Verb::Lint { file, expected } => lint::lint(file, expected)?,
         Verb::Explain { source, svg, output } => {
             let record = record(&client, &releases, source).await?;
@@ -184,43 +194,97 @@ async fn pause(releases: &Api<ModelRelease>, name: &str, paused: bool) -> Result
     })
 }
 
-async fn abort(releases: &Api<ModelRelease>, name: &str) -> Result<String> {
+/// Asks the operator for something, once.
+async fn ask(releases: &Api<ModelRelease>, name: &str, verb: request::Verb) -> Result<String> {
     let before = get(releases, name).await?;
-    let Some(canary) = before.status.as_ref().and_then(|status| status.canary.as_ref()) else {
-        bail!("{name} has no canary under way: nothing to abort");
-    };
-    let revision = &canary.arm.revision;
+    let (request, promise) = request(&before, name, verb)?;
     let annotations = json!({"metadata": {
-        "annotations": {ABORT_ANNOTATION: revision},
+        "annotations": {REQUEST_ANNOTATION: request.to_string()},
         // Refused if the release has moved on since it was read.
         "resourceVersion": before.resource_version(),
     }});
     patch(releases, name, &annotations).await?;
     Ok(format!(
-        "{name}: version {} (revision {revision}) is being withdrawn; `kubectl serin status {name}` shows how far it is\n",
-        canary.arm.version
+        "{name}: {promise}; `kubectl serin status {name}` shows how far it is\n"
     ))
 }
 
-async fn retry(releases: &Api<ModelRelease>, name: &str) -> Result<String> {
-    let before = get(releases, name).await?;
-    let status = before.status.clone().unwrap_or_default();
-    let Some(rollback) = state(&status).retry() else {
-        bail!("{name} has no version that was rolled back: nothing to retry");
+/// The request as it fits the release now, and what will come of it.
+fn request(release: &ModelRelease, name: &str, verb: request::Verb) -> Result<(Request, String)> {
+    let status = release.status.clone().unwrap_or_default();
+    let canary = || {
+        let canary = status.canary.as_ref();
+        canary.with_context(|| format!("{name} has no canary under way: nothing to {}", verb.as_str()))
     };
-    // An abort of this revision has been followed: it must not end the new trial, too.
-    let annotations = json!({"metadata": {
-        "annotations": {RETRY_ANNOTATION: rollback, ABORT_ANNOTATION: null},
-        "resourceVersion": before.resource_version(),
-    }});
-    patch(releases, name, &annotations).await?;
-    let version = status
-        .rejected
-        .map(|rejected| rejected.version)
-        .unwrap_or_default();
-    Ok(format!(
-        "{name}: version {version} is tried once more; `kubectl serin status {name}` shows how far it is\n"
-    ))
+    let of_canary = |canary: &CanaryStatus| Request::new(verb, &Revision::recorded(&canary.arm.revision));
+    Ok(match verb {
+        request::Verb::Abort => {
+            let canary = canary()?;
+            let Arm {
+                version, revision, ..
+            } = &canary.arm;
+            (
+                of_canary(canary),
+                format!("version {version} (revision {revision}) is being withdrawn"),
+            )
+        }
+        request::Verb::Approve => {
+            let canary = canary()?;
+            if release.spec.rollout.approval == Approval::Automatic {
+                bail!("{name} asks nobody: spec.rollout.approval is Automatic");
+            }
+            (
+                of_canary(canary),
+                format!(
+                    "version {} is promoted as soon as it has passed",
+                    canary.arm.version
+                ),
+            )
+        }
+        request::Verb::Promote => {
+            let canary = canary()?;
+            let promise = format!("version {} is promoted without more evidence", canary.arm.version);
+            (of_canary(canary), promise)
+        }
+        request::Verb::Skip => {
+            let canary = canary()?;
+            let request = Request {
+                occasion: Some(canary.step.to_string()),
+                ..of_canary(canary)
+            };
+            (
+                request,
+                format!(
+                    "step {} of version {} is taken as passed",
+                    canary.step, canary.arm.version
+                ),
+            )
+        }
+        request::Verb::Retry => {
+            let rollback = state(&status).retry();
+            let rejected = status.rejected.as_ref().zip(rollback);
+            let Some((rejected, rollback)) = rejected else {
+                bail!("{name} has no version that was rolled back: nothing to retry");
+            };
+            let request = format!("{}/{rollback}", verb.as_str())
+                .parse()
+                .context("the status is malformed")?;
+            (
+                request,
+                format!("version {} is tried once more", rejected.version),
+            )
+        }
+        request::Verb::Undo => {
+            let Some(stable) = &status.stable else {
+                bail!("{name} has no stable version: nothing to undo");
+            };
+            let request = Request::new(verb, &Revision::recorded(&stable.revision));
+            (
+                request,
+                format!("the version before {} takes its place", stable.version),
+            )
+        }
+    })
 }
 
 async fn patch(releases: &Api<ModelRelease>, name: &str, change: &serde_json::Value) -> Result<()> {

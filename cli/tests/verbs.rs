@@ -5,13 +5,12 @@
     reason = "helpers of tests; a JSON value makes the entry that is assigned"
 )]
 
-use std::collections::BTreeMap;
-
+use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kubectl_serin::args::{Output, Verb};
 use kubectl_serin::run::perform;
 use serde_json::{Value, json};
-use serin_core::crd::{ABORT_ANNOTATION, ModelRelease, RETRY_ANNOTATION};
+use serin_core::crd::{ModelRelease, REQUEST_ANNOTATION};
 use serin_testkit::ApiServer;
 
 const RELEASE: &str = "
@@ -62,18 +61,12 @@ fn soaking() -> Value {
 }
 
 #[tokio::test]
-async fn a_person_looks_pauses_resumes_and_aborts() {
+async fn a_person_looks_pauses_and_resumes() {
     let Some(server) = ApiServer::start().await.unwrap() else {
         return;
     };
     let api: Api<ModelRelease> = Api::default_namespaced(server.client());
-    let ask = async |verb: Verb| {
-        let mut out = Vec::new();
-        let done = perform(&verb, server.client(), &mut out).await;
-        done.map(|()| String::from_utf8(out).unwrap())
-            .map_err(|error| format!("{error:#}"))
-    };
-    let named = || "recommender".to_owned();
+    let ask = async |verb: Verb| say(&server, verb).await;
     let status = |release: Option<String>, output| Verb::Status { release, output };
 
     assert!(
@@ -89,16 +82,7 @@ async fn a_person_looks_pauses_resumes_and_aborts() {
             .contains("there is no ModelRelease \"recommender\"")
     );
 
-    let release: ModelRelease = serde_norway::from_str(RELEASE).unwrap();
-    api.create(&PostParams::default(), &release).await.unwrap();
-    assert_eq!(
-        ask(Verb::Abort { release: named() }).await.unwrap_err(),
-        "recommender has no canary under way: nothing to abort"
-    );
-
-    api.patch_status("recommender", &PatchParams::default(), &Patch::Merge(soaking()))
-        .await
-        .unwrap();
+    soak(&api).await;
     assert_eq!(
         ask(status(None, Output::Text)).await.unwrap(),
         "NAME          STABLE   CANARY   WEIGHT   PHASE     SOAK     REASON\n\
@@ -131,17 +115,48 @@ async fn a_person_looks_pauses_resumes_and_aborts() {
         assert!(ask(verb).await.unwrap().contains(says), "{says}");
         assert_eq!(api.get("recommender").await.unwrap().spec.paused, paused);
     }
+}
 
-    let answer = ask(Verb::Abort { release: named() }).await.unwrap();
+#[tokio::test]
+async fn a_person_asks_for_what_fits_and_is_told_what_does_not() {
+    let Some(server) = ApiServer::start().await.unwrap() else {
+        return;
+    };
+    let api: Api<ModelRelease> = Api::default_namespaced(server.client());
+    let ask = async |verb: Verb| say(&server, verb).await;
+
+    soak(&api).await;
+    let refused = ask(Verb::Approve { release: named() }).await.unwrap_err();
     assert!(
-        answer.contains("version 2 (revision bbbbbbbb) is being withdrawn"),
-        "{answer}"
+        refused.contains("spec.rollout.approval is Automatic"),
+        "{refused}"
     );
-    let annotations = annotations_of(&api).await;
-    assert_eq!(
-        annotations.get(ABORT_ANNOTATION).map(String::as_str),
-        Some("bbbbbbbb")
-    );
+    for (verb, says, asked) in [
+        (
+            Verb::Skip { release: named() },
+            "step 0 of version 2 is taken as passed",
+            "skip/bbbbbbbb@0",
+        ),
+        (
+            Verb::Promote { release: named() },
+            "version 2 is promoted without more evidence",
+            "promote/bbbbbbbb",
+        ),
+        (
+            Verb::Undo { release: named() },
+            "the version before 1 takes its place",
+            "undo/aaaaaaaa",
+        ),
+        (
+            Verb::Abort { release: named() },
+            "version 2 (revision bbbbbbbb) is being withdrawn",
+            "abort/bbbbbbbb",
+        ),
+    ] {
+        let answer = ask(verb).await.unwrap();
+        assert!(answer.contains(says), "{answer}");
+        assert_eq!(request(&api).await.as_deref(), Some(asked));
+    }
 
     let refused = ask(Verb::Retry { release: named() }).await.unwrap_err();
     assert!(refused.contains("nothing to retry"), "{refused}");
@@ -159,16 +174,40 @@ async fn a_person_looks_pauses_resumes_and_aborts() {
         .unwrap();
     let answer = ask(Verb::Retry { release: named() }).await.unwrap();
     assert!(answer.contains("version 2 is tried once more"), "{answer}");
-    let annotations = annotations_of(&api).await;
-    let retry = annotations.get(RETRY_ANNOTATION).map(String::as_str);
-    assert_eq!(retry, Some("bbbbbbbb@2026-11-24T09:00:00Z"));
+    assert_eq!(
+        request(&api).await.as_deref(),
+        Some("retry/bbbbbbbb@2026-11-24T09:00:00Z")
+    );
+    let refused = ask(Verb::Abort { release: named() }).await.unwrap_err();
     assert!(
-        !annotations.contains_key(ABORT_ANNOTATION),
-        "the abort has been followed"
+        refused.contains("no canary under way: nothing to abort"),
+        "{refused}"
     );
 }
 
-async fn annotations_of(api: &Api<ModelRelease>) -> BTreeMap<String, String> {
+fn named() -> String {
+    "recommender".into()
+}
+
+/// What a verb answers, or why it does not.
+async fn say(server: &ApiServer, verb: Verb) -> Result<String, String> {
+    let mut out = Vec::new();
+    let done = perform(&verb, server.client(), &mut out).await;
+    done.map(|()| String::from_utf8(out).unwrap())
+        .map_err(|error| format!("{error:#}"))
+}
+
+/// Creates the release, with a canary that soaks.
+async fn soak(api: &Api<ModelRelease>) {
+    let release: ModelRelease = serde_norway::from_str(RELEASE).unwrap();
+    api.create(&PostParams::default(), &release).await.unwrap();
+    let params = PatchParams::default();
+    api.patch_status("recommender", &params, &Patch::Merge(soaking()))
+        .await
+        .unwrap();
+}
+
+async fn request(api: &Api<ModelRelease>) -> Option<String> {
     let release = api.get("recommender").await.unwrap();
-    release.metadata.annotations.unwrap_or_default()
+    release.annotations().get(REQUEST_ANNOTATION).cloned()
 }

@@ -15,17 +15,15 @@ use serde_json::Value;
 
 pub use self::status::{
     AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, MetricStatus,
-    ModelReleaseStatus, QuestionStatus, Rejected, SoakStatus,
+    ModelReleaseStatus, QuestionStatus, Rejected, RequestStatus, SoakStatus,
 };
 use crate::period::Period;
 
 /// Group and version of the API.
 pub const API_VERSION: &str = "serin.dev/v1alpha1";
-/// Annotation that asks for an abort of the canary whose revision it names; a stale one cannot hit the next canary.
-pub const ABORT_ANNOTATION: &str = "serin.dev/abort";
-/// Annotation by which a person asks to try a version again that was rolled back: the revision, an `@`, and when it was
-/// rolled back. One that was followed, or that comes late, names a rollback that is not the last one.
-pub const RETRY_ANNOTATION: &str = "serin.dev/retry";
+/// Annotation by which a person asks for something once: see [`crate::plan::Request`]. It names the revision it is
+/// meant for, so that one that comes late cannot hit the next canary.
+pub const REQUEST_ANNOTATION: &str = "serin.dev/request";
 /// Longest name of a `ModelRelease`: names of owned objects append nine characters and must stay below 63.
 pub const NAME_MAX_LENGTH: usize = 50;
 
@@ -171,6 +169,9 @@ pub struct Rollout {
     /// What happens to a canary under way when `spec` asks for yet another version.
     #[serde(default)]
     pub on_new_version: OnNewVersion,
+    /// Whether a canary that has passed waits for a person's yes. It keeps its traffic and is watched meanwhile.
+    #[serde(default)]
+    pub approval: Approval,
     /// How long the pods of a version may take to become ready before it is rolled back.
     #[serde(default = "ten_minutes")]
     pub progress_deadline: Period,
@@ -186,6 +187,7 @@ impl Default for Rollout {
             canary_replicas: one(),
             steps: default_steps(),
             on_new_version: OnNewVersion::default(),
+            approval: Approval::default(),
             progress_deadline: ten_minutes(),
             rollback_window: three(),
         }
@@ -212,21 +214,38 @@ pub enum OnNewVersion {
     Queue,
     /// The canary is rolled back at once; the newest version comes next.
     Supersede,
+    /// The canary is judged; the version asked for meanwhile is turned down, unless somebody asks to retry it.
+    Reject,
+}
+
+/// Who has the last word on a canary that has passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Approval {
+    /// Nobody: it is promoted.
+    #[default]
+    Automatic,
+    /// A person, by `kubectl serin approve`.
+    Manual,
 }
 
 /// Where the traffic comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Route {
-    /// A Gateway API route that the operator owns.
+    /// A Gateway API route: one that the operator owns, or a rule of yours.
     pub gateway: GatewayRoute,
 }
 
-/// An `HTTPRoute` that the operator creates and owns.
+/// An `HTTPRoute` that the operator creates and owns, or the weights in a rule of one that somebody else owns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = schema::one_route()))]
 pub struct GatewayRoute {
-    /// The Gateways that carry the traffic.
+    /// A rule of a route of yours. The operator writes its backends and their weights, and leaves everything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing: Option<ExistingRule>,
+    /// The Gateways that carry the traffic; not together with `existing`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 16))]
     pub parent_refs: Vec<ParentRef>,
     /// Host names the route answers to; none means all.
@@ -237,6 +256,19 @@ pub struct GatewayRoute {
     #[serde(default = "root_path")]
     #[schemars(length(min = 1, max = 256), extend("x-kubernetes-validations" = schema::path()))]
     pub path: String,
+}
+
+/// A rule of an `HTTPRoute` that somebody else owns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExistingRule {
+    /// Name of the route, in the namespace of the release.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Name of the rule, or its position from 0. It has no backends but those of this release.
+    #[serde(default = "first_rule")]
+    #[schemars(length(min = 1, max = 253))]
+    pub rule: String,
 }
 
 /// A Gateway.
@@ -525,6 +557,9 @@ fn three_hundred() -> u64 {
 }
 fn http() -> String {
     "http".into()
+}
+fn first_rule() -> String {
+    "0".into()
 }
 fn root_path() -> String {
     "/".into()

@@ -6,8 +6,10 @@
 //! crash between any two of them repeats work and never skips or doubles a step.
 
 mod because;
+mod heeding;
 mod judging;
 mod outcome;
+mod request;
 mod stages;
 mod telling;
 mod wish;
@@ -22,6 +24,7 @@ pub use self::because::Because;
 pub use self::because::whole_seconds;
 pub use self::judging::{Judgement, time_before};
 pub use self::outcome::{News, Outcome, Reason};
+pub use self::request::{Answer, Request, RequestError, Verb};
 pub use self::telling::{describe, evidence};
 use crate::counters::Series;
 use crate::judge::Figure;
@@ -86,6 +89,8 @@ pub struct State {
     pub rejected: Option<(Version, Outcome)>,
     /// Ended trials, newest first.
     pub history: Vec<Past>,
+    /// The last request that was answered, which is not answered again.
+    pub answered: Option<Answer>,
 }
 
 /// An ended trial.
@@ -116,6 +121,8 @@ pub struct Canary {
     pub paused_since: Option<Timestamp>,
     /// Whether it was promoted before, so that readiness is enough.
     pub trusted: bool,
+    /// Whether a person has said yes to its promotion.
+    pub is_approved: bool,
     /// Why it is rolled back.
     pub failure: Option<Outcome>,
     /// The clock of the current step.
@@ -266,10 +273,8 @@ pub struct Observed {
     pub stable_service: Option<Revision>,
     /// The metrics.
     pub metrics: MetricsSeen,
-    /// The revision that a person asked to abort.
-    pub abort: Option<Revision>,
-    /// The rollback after which a person asked to try again: see [`State::retry`].
-    pub retry: Option<String>,
+    /// What a person asks, if it can be understood.
+    pub request: Option<Result<Request, RequestError>>,
 }
 
 /// A wish. Carrying it out twice equals once.
@@ -339,6 +344,7 @@ impl Plan {
 /// more traffic only after the step before was observed, judged and passed; scaling down follows the traffic, never
 /// precedes it; a clock that goes back advances nothing.
 pub fn plan(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> Plan {
+    let before = state;
     let stages::Move {
         state,
         because,
@@ -346,6 +352,8 @@ pub fn plan(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> 
         entries,
     } = stages::next(policy, state, seen, now);
     let actions = wish::actions(policy, &state, seen);
+    let mut news = news;
+    news.extend(wish::restored(policy, before, &state, seen));
     let look_again = wish::look_again(policy, &state, &actions, now);
     Plan {
         state,
@@ -372,7 +380,7 @@ impl State {
         }
     }
 
-    /// What names the last rollback, where its version is not tried again by itself: its revision and its time.
+    /// What names the last rollback, where its version is not tried again by itself: its revision, `@` and its time.
     pub fn retry(&self) -> Option<String> {
         let (version, _) = self.rejected.as_ref()?;
         let of_it = |past: &&Past| past.version.revision == version.revision;
@@ -389,9 +397,15 @@ impl State {
             .map_or(Percent::NONE, |step| step.weight)
     }
 
-    /// Whether `version` was promoted within the rollback window.
+    /// Whether `version` was promoted within the rollback window, and nothing has been held against it since.
     fn promoted_before(&self, policy: &Policy, version: &Version) -> bool {
-        self.window(policy).any(|past| past.revision == version.revision)
+        let of_it = |past: &&Past| past.version.revision == version.revision;
+        let is_good = self
+            .history
+            .iter()
+            .find(of_it)
+            .is_some_and(|past| past.outcome.reason == Reason::Promoted);
+        is_good && self.window(policy).any(|past| past.revision == version.revision)
     }
 
     /// The earlier promoted versions that are kept.

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::PodSpec;
 use url::Url;
 
-use crate::crd::{Method, ModelReleaseSpec, NAME_MAX_LENGTH, OnNewVersion, Otherwise};
+use crate::crd::{Approval, Method, ModelReleaseSpec, NAME_MAX_LENGTH, OnNewVersion, Otherwise};
 use crate::digest::Digest;
 use crate::gate::Gate;
 use crate::judge::{self, OnInconclusive, OnUnavailable, Run, Settings};
@@ -65,6 +65,8 @@ pub struct Policy {
     pub steps: Vec<Step>,
     /// What a newer version does to a canary.
     pub on_new_version: OnNewVersion,
+    /// Who has the last word on a canary that has passed.
+    pub approval: Approval,
     /// How long pods may take to become ready.
     pub progress_deadline: SignedDuration,
     /// Number of earlier promoted versions kept.
@@ -119,8 +121,10 @@ pub enum SpecError {
     #[error("spec.rollout.steps is empty: write at least one step, such as weight 20 and soak 12h")]
     NoSteps,
     /// See the message.
-    #[error("spec.route.gateway.parentRefs is empty: name the Gateway that carries the traffic")]
-    NoParentRef,
+    #[error(
+        "spec.route.gateway has neither parentRefs nor existing, or both: name the Gateways for a route that the operator owns, or a rule of yours"
+    )]
+    NoRoute,
     /// See the message.
     #[error(
         "spec.analysis.prometheus.url \"{0}\" is no address: write one such as http://prometheus.monitoring:9090"
@@ -189,7 +193,7 @@ impl SpecError {
             | Self::ZeroPeriod { .. }
             | Self::NoSteps
             | Self::Replicas(..) => "InvalidRollout",
-            Self::NoParentRef => "InvalidRoute",
+            Self::NoRoute => "InvalidRoute",
             Self::PrometheusUrl(_)
             | Self::Percentage { .. }
             | Self::TimeLimit { .. }
@@ -217,8 +221,9 @@ impl Policy {
                 spec.rollout.canary_replicas,
             ));
         }
-        if spec.route.gateway.parent_refs.is_empty() {
-            return Err(SpecError::NoParentRef);
+        let gateway = &spec.route.gateway;
+        if gateway.parent_refs.is_empty() == gateway.existing.is_none() {
+            return Err(SpecError::NoRoute);
         }
         check_model(spec)?;
         check_template(spec)?;
@@ -232,6 +237,7 @@ impl Policy {
             judge: settings(spec, &steps)?,
             steps,
             on_new_version: spec.rollout.on_new_version,
+            approval: spec.rollout.approval,
             progress_deadline: positive(
                 "spec.rollout.progressDeadline",
                 spec.rollout.progress_deadline.get(),

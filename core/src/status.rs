@@ -4,11 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::crd::{
     AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, MetricStatus,
-    ModelReleaseStatus, QuestionStatus, Rejected, SoakStatus,
+    ModelReleaseStatus, QuestionStatus, Rejected, RequestStatus, SoakStatus,
 };
 use crate::judge::{ArmTotals, Look, Settings};
 use crate::period::Period;
-use crate::plan::{Because, Canary, Judgement, Observed, Past, Phase, Plan, RouteSeen, Soak, Stage, State};
+use crate::plan::{
+    Answer, Because, Canary, Judgement, Observed, Past, Phase, Plan, RouteSeen, Soak, Stage, State,
+};
 use crate::policy::Policy;
 use crate::revision::{Revision, Version};
 
@@ -25,6 +27,7 @@ pub fn state(status: &ModelReleaseStatus) -> State {
             unready_since: canary.unready_since,
             paused_since: canary.paused_since,
             trusted: canary.trusted,
+            is_approved: canary.approved,
             failure: canary.failure.clone(),
             soak,
             run: status.analysis.as_ref().and_then(judgement_of),
@@ -38,6 +41,11 @@ pub fn state(status: &ModelReleaseStatus) -> State {
             (version, rejected.outcome.clone())
         }),
         history: status.history.iter().map(past_of).collect(),
+        answered: status.request.as_ref().map(|request| Answer {
+            request: request.asked.clone(),
+            is_followed: request.followed,
+            words: request.answer.clone(),
+        }),
     }
 }
 
@@ -81,6 +89,7 @@ pub fn status(
             unready_since: canary.unready_since,
             paused_since: canary.paused_since,
             trusted: canary.trusted,
+            approved: canary.is_approved,
             failure: canary.failure.clone(),
         }),
         soak,
@@ -91,6 +100,11 @@ pub fn status(
             outcome: outcome.clone(),
         }),
         history: state.history.iter().map(entry).collect(),
+        request: state.answered.as_ref().map(|answer| RequestStatus {
+            asked: answer.request.clone(),
+            followed: answer.is_followed,
+            answer: answer.words.clone(),
+        }),
         display: Display::default(),
     };
     status.display = display(&status, &plan.because.to_string());

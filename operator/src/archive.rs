@@ -90,6 +90,14 @@ impl Archive {
         Ok(Self { store, root })
     }
 
+    /// An archive in a store of the caller's, from its root.
+    pub fn over(store: Box<dyn ObjectStore>) -> Self {
+        Self {
+            store,
+            root: Path::default(),
+        }
+    }
+
     /// Writes an entry under its number.
     pub(crate) async fn write(&self, record: Record<'_>, entry: &Entry) -> Result<(), ArchiveError> {
         let number = entry.number();

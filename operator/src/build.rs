@@ -119,16 +119,23 @@ pub(crate) fn selected_revision(service: &Service) -> Option<Revision> {
         .map(|text| Revision::recorded(text))
 }
 
+/// The backends of a rule. As the API server completes them, so that what is written is what is read.
+pub(crate) fn backends(id: &Identity, split: &Split) -> Vec<Value> {
+    let backend = |(revision, weight): (&Revision, i32)| {
+        json!({
+            "group": "", "kind": "Service",
+            "name": id.revision_name(revision), "port": SERVICE_PORT, "weight": weight,
+        })
+    };
+    split.weights().map(backend).collect()
+}
+
 /// The route with these weights.
 ///
 /// All backends stand in one rule without filters of their own: Envoy then keeps one cluster for the rule, and a
 /// change of weights is one update that loses no request. A filter per backend would not.
 pub(crate) fn route(id: &Identity, spec: &ModelReleaseSpec, split: &Split) -> DynamicObject {
     let gateway = &spec.route.gateway;
-    let backends: Vec<Value> = split
-        .weights()
-        .map(|(revision, weight)| json!({ "name": id.revision_name(revision), "port": SERVICE_PORT, "weight": weight }))
-        .collect();
     let mut route = DynamicObject::new(&id.name, &http_route())
         .within(&id.namespace)
         .data(json!({
@@ -137,7 +144,7 @@ pub(crate) fn route(id: &Identity, spec: &ModelReleaseSpec, split: &Split) -> Dy
                 "hostnames": gateway.hostnames,
                 "rules": [{
                     "matches": [{ "path": { "type": "PathPrefix", "value": gateway.path } }],
-                    "backendRefs": backends,
+                    "backendRefs": backends(id, split),
                 }],
             },
         }));

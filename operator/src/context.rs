@@ -40,6 +40,8 @@ pub struct Context {
     pub(crate) owned: Owned,
     /// Failed looks in a row by release, for the pauses between them.
     pub(crate) failures: Mutex<HashMap<String, u32>>,
+    /// The version of each release that the last status written made.
+    pub(crate) written: Mutex<HashMap<String, u64>>,
 }
 
 /// What watches have shown of the objects that releases own.
@@ -98,6 +100,7 @@ impl Context {
             turns: Semaphore::new(TURNS),
             owned: Owned::default(),
             failures: Mutex::default(),
+            written: Mutex::default(),
         }
     }
 
@@ -117,9 +120,34 @@ impl Context {
             .remove(release);
     }
 
+    /// Notes the version of a release that a status made.
+    pub(crate) fn wrote(&self, release: &str, version: Option<String>) {
+        let Some(version) = version.and_then(|version| version.parse().ok()) else {
+            return;
+        };
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.insert(release.to_owned(), version);
+    }
+
+    /// Whether a release, as a watch has shown it, is older than the status that was written last. Versions of one
+    /// kind of object are numbers that grow; any that is none is taken for new.
+    pub(crate) fn is_outdated(&self, release: &str, version: Option<String>) -> bool {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = version.and_then(|version| version.parse::<u64>().ok());
+        written
+            .get(release)
+            .zip(shown)
+            .is_some_and(|(written, shown)| shown < *written)
+    }
+
     /// Forgets a release that is gone.
     pub(crate) fn forget(&self, namespace: &str, name: &str) {
-        self.succeeded(&format!("{namespace}/{name}"));
+        let key = format!("{namespace}/{name}");
+        self.written
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&key);
+        self.succeeded(&key);
         self.metrics.forgotten(namespace, name);
     }
 }

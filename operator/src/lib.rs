@@ -20,6 +20,7 @@ mod release;
 mod route;
 pub mod run;
 mod serve;
+mod tenure;
 
 pub use self::archive::{Archive, ArchiveError};
 pub use self::context::{Clock, Context};

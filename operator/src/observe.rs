@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
-use serin_core::crd::{ABORT_ANNOTATION, ModelRelease, ModelReleaseSpec, RETRY_ANNOTATION};
+use serin_core::crd::{ModelRelease, ModelReleaseSpec, REQUEST_ANNOTATION};
 use serin_core::plan::{MetricsSeen, Observed, RouteSeen, Stage, State, Workload, time_before};
 use serin_core::policy::Policy;
 use serin_core::revision::Revision;
@@ -17,6 +17,7 @@ use crate::access;
 use crate::build;
 use crate::context::{Context, Turn};
 use crate::error::{Error, is_not_found};
+use crate::owned::NOBODY;
 use crate::prometheus;
 use crate::release::{Identity, REVISION_LABEL, http_route};
 use crate::route::{self, Route};
@@ -31,15 +32,13 @@ pub(crate) struct Objects {
 impl Objects {
     /// These, with what the metrics showed and what a person asked for.
     pub(crate) fn beside(self, release: &ModelRelease, metrics: MetricsSeen) -> Observed {
-        let abort = release.annotations().get(ABORT_ANNOTATION);
-        let retry = release.annotations().get(RETRY_ANNOTATION);
+        let asked = release.annotations().get(REQUEST_ANNOTATION);
         Observed {
             workloads: self.workloads,
             route: self.route,
             stable_service: self.stable_service,
             metrics,
-            abort: abort.map(|revision| Revision::recorded(revision)),
-            retry: retry.cloned(),
+            request: asked.map(|text| text.parse()),
         }
     }
 }
@@ -74,13 +73,16 @@ pub(crate) async fn read(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) 
 
 fn shown(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> Option<Objects> {
     let workloads = ctx.owned.workloads.of(&id.namespace, &id.name)?;
-    let routes = ctx.owned.routes.of(&id.namespace, &id.name)?;
+    let routes = &ctx.owned.routes;
+    let route = match &spec.route.gateway.existing {
+        None => routes.get(&id.namespace, &id.name, &id.name),
+        Some(existing) => routes.get(&id.namespace, NOBODY, &existing.name),
+    };
+    let route = route.ok()?;
     let services = ctx.owned.services.of(&id.namespace, &id.name)?;
     Some(Objects {
         workloads: workloads.into_values().collect(),
-        route: routes
-            .get(&id.name)
-            .map_or(RouteSeen::Missing, |route| route.seen(spec)),
+        route: route.map_or_else(|| route::none(spec), |route| route.seen(&id.name, spec)),
         stable_service: services.get(&id.name).cloned(),
     })
 }
@@ -216,9 +218,9 @@ async fn stable_service(id: &Identity, ctx: &Context) -> Result<Option<Revision>
 
 async fn route(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> Result<RouteSeen, Error> {
     let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &id.namespace, &http_route());
-    match api.get(&id.name).await {
-        Ok(found) => Ok(Route::of(&found).map_or(RouteSeen::Missing, |route| route.seen(spec))),
-        Err(error) if is_not_found(&error) => Ok(route::missing(&error)),
+    match api.get(route::name(&id.name, spec)).await {
+        Ok(found) => Ok(Route::of(&found).seen(&id.name, spec)),
+        Err(error) if is_not_found(&error) => Ok(route::missing(&error, spec)),
         Err(error) => Err(Error::api("read the HTTPRoute")(error)),
     }
 }
@@ -247,6 +249,7 @@ pub(crate) async fn metrics(
     let question = prometheus::Question {
         namespace: &id.namespace,
         release: &id.name,
+        route: route::name(&id.name, &release.spec),
         canary: &canary.version.revision,
         stable,
         mark: soak.counted_until,

@@ -26,6 +26,13 @@ struct Inner<V> {
     arriving: Shown<V>,
 }
 
+/// The watch has not shown everything yet, or has failed since.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unknown;
+
+/// In place of a release: the objects that are none of ours.
+pub(crate) const NOBODY: &str = "";
+
 /// By namespace and release, then by the object's name.
 type Shown<V> = HashMap<(String, String), BTreeMap<String, V>>;
 
@@ -49,6 +56,16 @@ impl<V: Clone> Index<V> {
         inner
             .is_current
             .then(|| inner.shown.get(&key).cloned().unwrap_or_default())
+    }
+
+    /// One object of a release, or of [`NOBODY`], if there is one.
+    pub(crate) fn get(&self, namespace: &str, release: &str, name: &str) -> Result<Option<V>, Unknown> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        if !inner.is_current {
+            return Err(Unknown);
+        }
+        let key = (namespace.to_owned(), release.to_owned());
+        Ok(inner.shown.get(&key).and_then(|shown| shown.get(name)).cloned())
     }
 
     /// Takes in what a watch says; `view` picks the fields that are kept, none of an object that is none of ours.
@@ -80,10 +97,8 @@ impl<V: Clone> Index<V> {
 }
 
 fn put<K: ResourceExt, V>(shown: &mut Shown<V>, object: &K, view: Option<V>) {
-    let Some(release) = object.labels().get(RELEASE_LABEL) else {
-        return;
-    };
-    let key = (object.namespace().unwrap_or_default(), release.clone());
+    let release = object.labels().get(RELEASE_LABEL).map_or(NOBODY, String::as_str);
+    let key = (object.namespace().unwrap_or_default(), release.to_owned());
     if let Some(view) = view {
         shown.entry(key).or_default().insert(object.name_any(), view);
         return;

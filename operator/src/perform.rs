@@ -5,11 +5,11 @@ use std::fmt::Debug;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::Resource;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
-use serin_core::crd::ModelReleaseSpec;
+use serde_json::{Value, json};
+use serin_core::crd::{ExistingRule, ModelReleaseSpec};
 use serin_core::plan::{Action, Split};
 use serin_core::revision::Revision;
 
@@ -17,6 +17,7 @@ use crate::build;
 use crate::context::Context;
 use crate::error::{Error, is_not_found};
 use crate::release::{FIELD_MANAGER, Identity, http_route};
+use crate::route::Route;
 
 /// Carries out one action.
 pub(crate) async fn perform(
@@ -92,7 +93,9 @@ async fn scale(id: &Identity, revision: &Revision, replicas: i32, ctx: &Context)
 
 async fn route(id: &Identity, spec: &ModelReleaseSpec, split: &Split, ctx: &Context) -> Result<(), Error> {
     let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &id.namespace, &http_route());
-    let done = if split.is_empty() {
+    let done = if let Some(existing) = &spec.route.gateway.existing {
+        existing_rule(&api, id, existing, split).await
+    } else if split.is_empty() {
         api.delete(&id.name, &DeleteParams::default()).await.map(|_| ())
     } else {
         let params = PatchParams::apply(FIELD_MANAGER).force();
@@ -107,24 +110,51 @@ async fn route(id: &Identity, spec: &ModelReleaseSpec, split: &Split, ctx: &Cont
     }
 }
 
+/// Writes the backends of a rule and nothing else of a route that somebody else owns: what was read goes back with the
+/// version that was read, so that a change made meanwhile is refused, and the look repeated on what is there then.
+async fn existing_rule(
+    api: &Api<DynamicObject>,
+    id: &Identity,
+    existing: &ExistingRule,
+    split: &Split,
+) -> kube::Result<()> {
+    let mut route = api.get(&existing.name).await?;
+    // What is not as it must be is not touched: the next look says so.
+    let Ok(number) = Route::of(&route).rule(&id.name, existing) else {
+        return Ok(());
+    };
+    let backends = Value::from(build::backends(id, split));
+    let rule = route.data.pointer_mut(&format!("/spec/rules/{number}"));
+    let Some(rule) = rule.and_then(Value::as_object_mut) else {
+        return Ok(());
+    };
+    if rule.get("backendRefs") == Some(&backends) {
+        return Ok(());
+    }
+    rule.insert("backendRefs".into(), backends);
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PostParams::default()
+    };
+    api.replace(&existing.name, &params, &route).await.map(|_| ())
+}
+
+/// The Deployment last: it is what a look finds a revision by, so that a death in between leaves nothing behind.
 async fn delete(id: &Identity, revision: &Revision, ctx: &Context) -> Result<(), Error> {
     let name = id.revision_name(revision);
     let background = DeleteParams::background();
-    let deployment = api::<Deployment>(id, ctx)
-        .delete(&name, &background)
-        .await
-        .map(|_| ());
-    let service = api::<Service>(id, ctx)
-        .delete(&name, &background)
-        .await
-        .map(|_| ());
-    for done in [service, deployment] {
-        match done {
-            Err(error) if is_not_found(&error) => {}
-            done => done.map_err(Error::api(format!("delete {name}")))?,
-        }
+    let service = api::<Service>(id, ctx).delete(&name, &background).await;
+    gone(service.map(drop), &name)?;
+    let deployment = api::<Deployment>(id, ctx).delete(&name, &background).await;
+    gone(deployment.map(drop), &name)
+}
+
+/// What is not there any more is deleted.
+fn gone(done: kube::Result<()>, name: &str) -> Result<(), Error> {
+    match done {
+        Err(error) if is_not_found(&error) => Ok(()),
+        done => done.map_err(Error::api(format!("delete {name}"))),
     }
-    Ok(())
 }
 
 async fn apply<K>(

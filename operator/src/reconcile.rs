@@ -20,6 +20,8 @@ use crate::perform::{perform, take_traffic_away};
 use crate::record::{record, remember, tell};
 use crate::release::{FINALIZER, Identity};
 
+/// How soon a watch is expected to show what was written.
+const SHOWN_WITHIN: Duration = Duration::from_millis(200);
 /// Longest pause after failed looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -106,6 +108,10 @@ async fn visit(
         Err(invalid) => return Err(Error::Malformed(invalid.error.clone())),
     };
     let key = key(&release);
+    // What a state before the last one wants may be what the last one has ended: an abort is not undone for a moment.
+    if ctx.is_outdated(&key, release.resource_version()) {
+        return Ok(Next::requeue(SHOWN_WITHIN));
+    }
     let api: Api<ModelRelease> =
         Api::namespaced(ctx.client.clone(), &release.namespace().unwrap_or_default());
     let done = finalizer(&api, FINALIZER, release, |event| async {

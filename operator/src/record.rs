@@ -118,8 +118,10 @@ pub(crate) async fn record(
         "status": status,
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch_status(&id.name, &params, &Patch::Apply(object))
+    let written = api
+        .patch_status(&id.name, &params, &Patch::Apply(object))
         .await
-        .map(|_| ())
-        .map_err(Error::api("write the status"))
+        .map_err(Error::api("write the status"))?;
+    ctx.wrote(&id.key(), written.resource_version());
+    Ok(())
 }

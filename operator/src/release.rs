@@ -35,6 +35,11 @@ impl Identity {
         })
     }
 
+    /// Namespace and name, by which the operator remembers it.
+    pub(crate) fn key(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
     /// Name of a revision's Deployment and Service.
     pub(crate) fn revision_name(&self, revision: &Revision) -> String {
         format!("{}-{revision}", self.name)

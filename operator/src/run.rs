@@ -2,16 +2,19 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, DynamicObject};
+use kube::client::ClientBuilder;
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::runtime::controller::Controller;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, reflector, watcher};
-use kube::{Client, Resource, ResourceExt as _};
+use kube::{Client, Config, Resource, ResourceExt as _};
 use kube_lease_manager::LeaseManagerBuilder;
 use serin_core::crd::{Arm, ModelRelease};
 use tokio::net::TcpListener;
@@ -28,6 +31,7 @@ use crate::reconcile::{pause, reconcile};
 use crate::release::{RELEASE_LABEL, http_route};
 use crate::route::Route;
 use crate::serve::router;
+use crate::tenure::{Guard, Tenure};
 
 /// Name of the Lease by which replicas elect a leader.
 const LEASE: &str = "serin-operator";
@@ -50,12 +54,15 @@ pub async fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> anyho
         .with_graceful_shutdown(stopped(stop.clone()));
     let serving = tokio::spawn(serving.into_future());
 
-    let client = Client::try_default()
+    let config = Config::infer()
         .await
         .context("cannot find the API server: give a kubeconfig or run in a pod")?;
+    let tenure = Tenure::new(Duration::from_secs(args.lease_seconds));
+    let election = client(&config, &tenure.renewing())?;
+    let client = client(&config, &tenure.confirmed())?;
     let http = access::builder().build().context("cannot set up HTTP")?;
     let ctx = Arc::new(Context::new(client, http, clock, metrics, archive));
-    let led = lead(&args, ctx, stop).await;
+    let led = lead(&args, election, &tenure, ctx, stop).await;
     serving
         .await
         .context("the server of /metrics ended badly")?
@@ -63,9 +70,20 @@ pub async fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> anyho
     led
 }
 
+fn client(config: &Config, guard: &Guard) -> anyhow::Result<Client> {
+    let builder = ClientBuilder::try_from(config.clone()).context("the kubeconfig cannot be used")?;
+    Ok(builder.with_layer(guard).build())
+}
+
 /// Waits for the lead, works while it lasts, and gives it back.
-async fn lead(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let manager = LeaseManagerBuilder::new(ctx.client.clone(), LEASE)
+async fn lead(
+    args: &Args,
+    election: Client,
+    tenure: &Tenure,
+    ctx: Arc<Context>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let manager = LeaseManagerBuilder::new(election, LEASE)
         .with_namespace(&args.namespace)
         .with_identity(&args.identity)
         .with_duration(args.lease_seconds)
@@ -91,6 +109,7 @@ async fn lead(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) -> an
         }
     }
     ctx.metrics.leading(false);
+    tenure.end();
     drop(leading);
     let manager = term
         .await
@@ -125,15 +144,17 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
         .default_backoff()
         .touched_objects();
     let seen = ctx.clone();
-    let routes = watcher(routes_api(args, &ctx), owned())
-        .inspect(move |said| seen.owned.routes.take(said, Route::of))
+    // All of them: a release may have its traffic from a rule of somebody else's.
+    let routes = watcher(routes_api(args, &ctx), pages())
+        .inspect(move |said| seen.owned.routes.take(said, |route| Some(Route::of(route))))
         .default_backoff()
         .touched_objects();
+    let known = reader.clone();
 
     Controller::for_stream(releases, reader)
         .owns_stream(workloads)
         .owns_stream(services)
-        .owns_stream_with(routes, http_route())
+        .watches_stream_with(routes, move |route| carried_by(&known, &route), http_route())
         .graceful_shutdown_on(stopped(stop))
         .run(reconcile, |release, error, ctx| pause(&release, error, &ctx), ctx)
         .for_each(|done| async move {
@@ -142,6 +163,28 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
             }
         })
         .await;
+}
+
+/// The releases whose traffic a route carries: the one it is labelled with, or those that name it.
+fn carried_by(
+    known: &Store<DeserializeGuard<ModelRelease>>,
+    route: &DynamicObject,
+) -> Vec<ObjectRef<DeserializeGuard<ModelRelease>>> {
+    let namespace = route.namespace().unwrap_or_default();
+    if let Some(release) = route.labels().get(RELEASE_LABEL) {
+        return vec![ObjectRef::new(release).within(&namespace)];
+    }
+    let name = route.name_any();
+    let names_it = |release: &Arc<DeserializeGuard<ModelRelease>>| {
+        let spec = release.0.as_ref().ok().map(|release| &release.spec.route.gateway);
+        let existing = spec.and_then(|gateway| gateway.existing.as_ref());
+        release.meta().namespace.as_ref() == Some(&namespace)
+            && existing.is_some_and(|existing| existing.name == name)
+    };
+    let named = known.state().into_iter().filter(names_it);
+    named
+        .map(|release| ObjectRef::from_obj(release.as_ref()))
+        .collect()
 }
 
 /// The objects of a kind in the watched namespace, or in all.

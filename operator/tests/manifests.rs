@@ -62,7 +62,9 @@ const REFUSED: &str = r#"
 /spec/model/evidence             | {"rmse": "low"} | .spec.model.evidence.rmse: expected numeric (int or float), got string
 /metadata/name                   | "a-name-of-fifty-one-characters-is-one-too-many-here" | is too long: use at most 50 characters | metadata.name "a-name-of-fifty-one-characters-is-one-too-many-here"
 /spec/route/gateway/parentRefs   | []          | spec.route.gateway.parentRefs | should have at least 1 items
-/spec/route/gateway/parentRefs   | -           | spec.route.gateway.parentRefs: Required value
+/spec/route/gateway/parentRefs   | -           | spec.route.gateway: | name either the Gateways in parentRefs, for a route that the operator owns, or a rule of yours in existing
+/spec/route/gateway/existing     | {"name": "shop"} | spec.route.gateway: | name either the Gateways in parentRefs
+/spec/route/gateway/existing     | {"rule": "recommend"} | spec.route.gateway.existing.name: Required value
 /spec/route/gateway/path         | "recommend" | spec.route.gateway.path: | "recommend" is no path: write one that begins with /
 /spec/analysis/prometheus/url    | "prometheus:9090" | spec.analysis.prometheus.url: | "prometheus:9090" is no address: write one such as http://prometheus.monitoring:9090
 /spec/analysis/prometheus        | {"url": "http://p", "bearerToken": {"name": "a", "key": "b"}, "basicAuth": {"username": {"name": "a", "key": "b"}, "password": {"name": "a", "key": "b"}}} | spec.analysis.prometheus: | bearerToken and basicAuth are both given: keep the one that the server asks for

@@ -67,6 +67,13 @@ pub(super) fn one_bound() -> Value {
     }])
 }
 
+pub(super) fn one_route() -> Value {
+    json!([{
+        "rule": "has(self.parentRefs) != has(self.existing)",
+        "message": "name either the Gateways in parentRefs, for a route that the operator owns, or a rule of yours in existing",
+    }])
+}
+
 pub(super) fn query() -> Value {
     json!([{
         "rule": "self.contains('$revision')",

@@ -40,9 +40,24 @@ pub struct ModelReleaseStatus {
     /// The last ten versions that ended their trial, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryEntry>,
+    /// What a person last asked for by annotation, and what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestStatus>,
     /// Texts for the columns of `kubectl get`.
     #[serde(default)]
     pub display: Display,
+}
+
+/// A request that was answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestStatus {
+    /// The request, as the annotation said it.
+    pub asked: String,
+    /// Whether it was followed; one that did not fit was ignored.
+    pub followed: bool,
+    /// Why, or why not.
+    pub answer: String,
 }
 
 /// One condition, as `kubectl wait` reads it.
@@ -113,6 +128,9 @@ pub struct CanaryStatus {
     /// Whether it was promoted before, so that readiness is enough.
     #[serde(default)]
     pub trusted: bool,
+    /// Whether a person has said yes to its promotion.
+    #[serde(default)]
+    pub approved: bool,
     /// Why it is being rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Outcome>,

@@ -114,15 +114,44 @@ impl Run {
 
     /// Takes the next block and answers the verdict. After a final verdict nothing changes any more.
     pub fn look(&mut self, block: &Block, late: &Late, beside: &Beside, health: Health) -> Look {
-        if let Some(ended) = self.memory.latest.as_ref().filter(|look| look.verdict.is_final()) {
-            return ended.clone();
+        match &self.memory.latest {
+            Some(ended) if ended.verdict.is_final() => ended.clone(),
+            _ => self.next(block, late, beside, health, None),
         }
+    }
+
+    /// As [`Run::look`], and on after a verdict that leaves the canary its traffic, which waits for a person: what is
+    /// shown to be worse meanwhile is withdrawn. The evidence holds at whatever time it is looked at; the verdict
+    /// changes in no other way.
+    pub fn watch(&mut self, block: &Block, late: &Late, beside: &Beside, health: Health) -> Look {
+        match &self.memory.latest {
+            Some(ended) if ended.verdict.consequence() == Consequence::RollBack => ended.clone(),
+            Some(said) if said.verdict.is_final() => {
+                let said = said.verdict;
+                self.next(block, late, beside, health, Some(said))
+            }
+            _ => self.next(block, late, beside, health, None),
+        }
+    }
+
+    /// Takes the next block. What was said already stands, unless the canary is to be withdrawn.
+    fn next(
+        &mut self,
+        block: &Block,
+        late: &Late,
+        beside: &Beside,
+        health: Health,
+        said: Option<Verdict>,
+    ) -> Look {
         let kind = self.take(block, late, beside);
         let abort = supports(self.evidence.for_abort(), &mut self.memory.best_abort);
         let promote = supports(self.evidence.for_promote(), &mut self.memory.best_promote);
         let log_e_abort = self.merged(&abort);
         let conditions = self.conditions();
-        let verdict = self.verdict(kind, health, log_e_abort, &abort, &promote, &conditions);
+        let verdict = self
+            .withdrawal(health, log_e_abort, &abort)
+            .or(said)
+            .unwrap_or_else(|| self.verdict(kind, &promote, &conditions));
         let look = Look {
             block: self.memory.block,
             kind,
@@ -230,26 +259,25 @@ impl Run {
         abort.iter().map(|part| raw(part) / sum).collect()
     }
 
-    fn verdict(
-        &self,
-        kind: Kind,
-        health: Health,
-        log_e_abort: f64,
-        abort: &[Support],
-        promote: &[Support],
-        conditions: &[Condition],
-    ) -> Verdict {
+    /// What withdraws a canary at whatever time it shows.
+    fn withdrawal(&self, health: Health, log_e_abort: f64, abort: &[Support]) -> Option<Verdict> {
+        let settings = &self.settings;
+        let is_shown = settings.method == Method::Sequential && log_e_abort >= -settings.alpha_abort.ln();
+        let reason = if health == Health::NotReady {
+            AbortReason::CanaryNotReady
+        } else if self.all_requests_fail() {
+            AbortReason::AllRequestsFail
+        } else if is_shown {
+            AbortReason::Evidence(self.culprit(abort))
+        } else {
+            return None;
+        };
+        Some(Verdict::Abort(reason))
+    }
+
+    fn verdict(&self, kind: Kind, promote: &[Support], conditions: &[Condition]) -> Verdict {
         let settings = &self.settings;
         let sequential = settings.method == Method::Sequential;
-        if health == Health::NotReady {
-            return Verdict::Abort(AbortReason::CanaryNotReady);
-        }
-        if self.all_requests_fail() {
-            return Verdict::Abort(AbortReason::AllRequestsFail);
-        }
-        if sequential && log_e_abort >= -settings.alpha_abort.ln() {
-            return Verdict::Abort(AbortReason::Evidence(self.culprit(abort)));
-        }
         let enough = self.memory.totals.canary.requests.all >= settings.min_requests;
         let shown = promote
             .iter()

@@ -56,6 +56,8 @@ pub enum Because {
     Unsure(Condition, f64),
     /// Nothing could be shown in time: a person decides.
     Inconclusive(String),
+    /// It has passed, and a person is to say yes. Why it has passed.
+    AwaitingApproval(String),
     /// No metrics that can be believed.
     MetricsUnavailable(String),
     /// Metrics, but no request to the canary.
@@ -85,6 +87,7 @@ impl Because {
             Self::WarmingUp => "WarmingUp",
             Self::Unsure(condition, _) => condition.as_str(),
             Self::Inconclusive(_) => "Inconclusive",
+            Self::AwaitingApproval(_) => "AwaitingApproval",
             Self::MetricsUnavailable(_) => "MetricsUnavailable",
             Self::NoTraffic => "NoTraffic",
             Self::TooFewRequests { .. } => "TooFewRequests",
@@ -95,6 +98,7 @@ impl Because {
         match self {
             Self::Paused | Self::GateClosed(_) | Self::MetricsUnavailable(_) | Self::NoTraffic => Phase::Held,
             Self::CanaryUnready { .. } | Self::Unsure(..) | Self::Inconclusive(_) => Phase::Held,
+            Self::AwaitingApproval(_) => Phase::Held,
             Self::TooFewRequests { .. } => Phase::Judging,
             Self::NoModelYet => Phase::Waiting,
             Self::Rejected(_) => Phase::RolledBack,
@@ -182,6 +186,7 @@ impl fmt::Display for Because {
             ),
             Self::Unsure(condition, _) => write!(f, "nothing is promoted: {}", condition.as_str()),
             Self::Inconclusive(why) => write!(f, "undecided: {why}"),
+            Self::AwaitingApproval(why) => write!(f, "it waits for a person's yes, having passed: {why}"),
             Self::MetricsUnavailable(why) => write!(f, "no metrics, the clock stands: {why}"),
             Self::NoTraffic => f.write_str("the canary gets no requests, the clock stands"),
             Self::TooFewRequests { missing } => {

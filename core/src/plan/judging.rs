@@ -57,6 +57,8 @@ struct Judged {
     entries: Vec<Entry>,
     /// Why nothing new is known.
     blind: Option<Because>,
+    /// Whether a promotion waits for a person.
+    awaits_approval: bool,
 }
 
 impl Judged {
@@ -64,7 +66,12 @@ impl Judged {
     /// consequence is awaited.
     fn has_ended(&self) -> bool {
         let latest = self.run.as_ref().and_then(Run::latest);
-        latest.is_some_and(|look| look.verdict.is_final())
+        latest.is_some_and(|look| match look.verdict.consequence() {
+            // A canary that keeps its traffic is watched as long as it has it.
+            Consequence::None | Consequence::Hold => false,
+            Consequence::Promote => !self.awaits_approval,
+            Consequence::RollBack => true,
+        })
     }
 }
 
@@ -191,6 +198,7 @@ impl Look<'_> {
             run: run.and_then(Judgement::run),
             entries: Vec::new(),
             blind: None,
+            awaits_approval: self.awaits_approval(canary),
         };
         if judged.has_ended() {
             return judged;
@@ -325,7 +333,7 @@ impl Look<'_> {
             pods: closed.pods,
             figures: figures.to_vec(),
         };
-        let look = run.look(&block, &late, &beside, Health::Fine);
+        let look = run.watch(&block, &late, &beside, Health::Fine);
         judged.soak.block_from = closed.end;
         judged.soak.counted_until = closed.mark;
         judged.soak.known_after = closed.known_after;

@@ -28,6 +28,10 @@ pub enum Reason {
     Returned,
     /// A newer version took its place.
     Superseded,
+    /// It was asked for while another was on trial, and the release says that this is a no.
+    Refused,
+    /// It was stable, and a person returned to the version before.
+    Undone,
 }
 
 impl Reason {
@@ -44,6 +48,8 @@ impl Reason {
             Self::Aborted => "Aborted",
             Self::Returned => "Returned",
             Self::Superseded => "Superseded",
+            Self::Refused => "Refused",
+            Self::Undone => "Undone",
         }
     }
 
@@ -56,7 +62,9 @@ impl Reason {
             | Self::WorseQuality
             | Self::MetricOutside
             | Self::Inconclusive
-            | Self::Aborted => true,
+            | Self::Aborted
+            | Self::Refused
+            | Self::Undone => true,
             Self::Promoted | Self::Returned | Self::Superseded => false,
         }
     }

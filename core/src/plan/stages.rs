@@ -7,10 +7,10 @@ use super::{
     Because, Canary, HISTORY_LENGTH, News, Observed, Outcome, Past, Reason, RouteSeen, Soak, Stage, State,
     Workload,
 };
-use crate::crd::OnNewVersion;
+use crate::crd::{Approval, OnNewVersion};
 use crate::policy::Policy;
 use crate::record::Entry;
-use crate::revision::Version;
+use crate::revision::{Revision, Version};
 
 /// The new state and the reason for it.
 pub(super) struct Move {
@@ -30,7 +30,7 @@ impl Move {
         }
     }
 
-    fn tell(mut self, news: News) -> Self {
+    pub(super) fn tell(mut self, news: News) -> Self {
         self.news.push(news);
         self
     }
@@ -51,7 +51,12 @@ pub(super) fn next(policy: &Policy, state: &State, seen: &Observed, now: Timesta
         seen,
         now,
     };
-    let Some(canary) = &state.canary else {
+    look.heed_request().unwrap_or_else(|| go_on(&look))
+}
+
+/// What comes next, whatever a person asks.
+pub(super) fn go_on(look: &Look<'_>) -> Move {
+    let Some(canary) = &look.state.canary else {
         return look.rest();
     };
     if canary.stage == Stage::RollingBack {
@@ -60,13 +65,16 @@ pub(super) fn next(policy: &Policy, state: &State, seen: &Observed, now: Timesta
     if let Some(outcome) = look.interruption(canary) {
         return look.roll_back(canary, outcome);
     }
-    if policy.paused {
+    if let Some(refused) = look.refused(canary) {
+        return refused;
+    }
+    if look.policy.paused {
         return Move::stay(look.frozen(canary), Because::Paused);
     }
     let thawed = look.thawed(canary);
     let look = Look {
         state: &look.with(thawed.clone()),
-        ..look
+        ..*look
     };
     let canary = &thawed;
     match canary.stage {
@@ -104,7 +112,6 @@ impl Look<'_> {
             .rejected
             .as_ref()
             .filter(|(v, _)| v.revision == wanted.revision)
-            .filter(|_| self.seen.retry.is_none() || self.seen.retry != self.state.retry())
         {
             return stay(Because::Rejected(outcome.clone()));
         }
@@ -128,7 +135,7 @@ impl Look<'_> {
         }
     }
 
-    fn begin(&self, wanted: &Version) -> Move {
+    pub(super) fn begin(&self, wanted: &Version) -> Move {
         let trusted = self.state.promoted_before(self.policy, wanted);
         let canary = Canary {
             version: wanted.clone(),
@@ -138,6 +145,7 @@ impl Look<'_> {
             unready_since: None,
             paused_since: None,
             trusted,
+            is_approved: false,
             failure: None,
             soak: None,
             run: None,
@@ -149,7 +157,7 @@ impl Look<'_> {
         };
         let state = State {
             canary: Some(canary),
-            rejected: None,
+            rejected: self.still_rejected(wanted),
             ..self.state.clone()
         };
         let wanted_replicas = if self.state.stable.is_none() || trusted {
@@ -162,7 +170,7 @@ impl Look<'_> {
             starting(self.seen.workloads.get(&wanted.revision), wanted_replicas),
         )
         .tell(news(
-            wanted,
+            &wanted.revision,
             "Started",
             false,
             format!("version {}: {how}", wanted.name),
@@ -170,17 +178,28 @@ impl Look<'_> {
         ))
     }
 
-    /// What ends a trial from outside, in every stage. An abort comes first.
-    fn interruption(&self, canary: &Canary) -> Option<Outcome> {
-        let revision = &canary.version.revision;
-        if self.seen.abort.as_ref() == Some(revision) {
-            return Some(Outcome::new(Reason::Aborted, "a person asked for it"));
-        }
-        let wanted = self
+    /// The version that spec asks for and that is not tried, as long as it is another than `version`.
+    fn still_rejected(&self, version: &Version) -> Option<(Version, Outcome)> {
+        let (rejected, _) = self.state.rejected.as_ref()?;
+        let is_wanted = self
             .policy
             .wanted
             .as_ref()
-            .filter(|wanted| wanted.revision != *revision)?;
+            .is_some_and(|wanted| wanted.revision == rejected.revision);
+        (is_wanted && rejected.revision != version.revision).then(|| self.state.rejected.clone())?
+    }
+
+    /// The version that spec asks for in place of the canary; none that was turned down before.
+    fn newer(&self, canary: &Canary) -> Option<&Version> {
+        let wanted = self.policy.wanted.as_ref()?;
+        let is_new =
+            wanted.revision != canary.version.revision && self.still_rejected(&canary.version).is_none();
+        is_new.then_some(wanted)
+    }
+
+    /// What ends a trial from outside, in every stage.
+    fn interruption(&self, canary: &Canary) -> Option<Outcome> {
+        let wanted = self.newer(canary)?;
         if let Some(stable) = self
             .state
             .stable
@@ -193,9 +212,43 @@ impl Look<'_> {
             ));
         }
         // Without pods to judge there is nothing to queue behind: a canary that cannot start gives way.
-        let superseded =
-            self.policy.on_new_version == OnNewVersion::Supersede || canary.stage == Stage::Preparing;
+        let superseded = match self.policy.on_new_version {
+            OnNewVersion::Supersede => true,
+            OnNewVersion::Queue => canary.stage == Stage::Preparing,
+            OnNewVersion::Reject => false,
+        };
         superseded.then(|| Outcome::new(Reason::Superseded, format!("spec asks for {} now", wanted.name)))
+    }
+
+    /// A version that is asked for too early is turned down for good, where the release says so.
+    fn refused(&self, canary: &Canary) -> Option<Move> {
+        let wanted = self
+            .newer(canary)
+            .filter(|_| self.policy.on_new_version == OnNewVersion::Reject)?;
+        let message = format!(
+            "{} was on trial, and spec.rollout.onNewVersion is Reject",
+            canary.version.name
+        );
+        let outcome = Outcome::new(Reason::Refused, message);
+        let told = news(
+            &wanted.revision,
+            "Refused",
+            true,
+            outcome.message.clone(),
+            canary.step,
+        );
+        let state = State {
+            rejected: Some((wanted.clone(), outcome.clone())),
+            history: self.remember(wanted.clone(), outcome),
+            ..self.state.clone()
+        };
+        Some(
+            go_on(&Look {
+                state: &state,
+                ..*self
+            })
+            .tell(told),
+        )
     }
 
     /// A frozen trial. Only the beginning of the pause is noted, so that a long one writes nothing.
@@ -277,7 +330,7 @@ impl Look<'_> {
             canary.version.name,
             super::because::whole_seconds(required)
         );
-        let told = news(&canary.version, "Soaking", false, message, canary.step);
+        let told = news(&canary.version.revision, "Soaking", false, message, canary.step);
         Move::stay(
             self.with(canary),
             Because::Observing {
@@ -307,20 +360,52 @@ impl Look<'_> {
                 run: canary.run.clone().filter(is_open),
                 ..canary.clone()
             };
-            let told = news(&canary.version, "StepPassed", false, outcome.message, canary.step);
+            let told = news(
+                &canary.version.revision,
+                "StepPassed",
+                false,
+                outcome.message,
+                canary.step,
+            );
             return Move::stay(
                 self.enter(&next, Stage::Shifting),
                 Because::RoutePending("the next weight is being asked".into()),
             )
             .tell(told);
         }
+        if self.awaits_approval(canary) {
+            return self.await_approval(canary, outcome.message);
+        }
+        self.grow(canary, outcome.message)
+    }
+
+    /// Whether a person has to say yes before the canary is promoted.
+    pub(super) fn awaits_approval(&self, canary: &Canary) -> bool {
+        self.policy.approval == Approval::Manual && !canary.is_approved
+    }
+
+    /// The canary has passed and keeps its traffic, watched as before.
+    fn await_approval(&self, canary: &Canary, why: String) -> Move {
+        let before = self
+            .state
+            .canary
+            .as_ref()
+            .and_then(|canary| canary.run.as_ref()?.run());
+        let is_news = before.is_none_or(|run| !run.latest().is_some_and(|look| look.verdict.is_final()));
         let told = news(
-            &canary.version,
-            "Promoting",
-            false,
-            outcome.message.clone(),
+            &canary.version.revision,
+            "AwaitingApproval",
+            true,
+            why.clone(),
             canary.step,
         );
+        let moved = Move::stay(self.with(canary.clone()), Because::AwaitingApproval(why));
+        if is_news { moved.tell(told) } else { moved }
+    }
+
+    /// Nothing more is to be shown: the canary gets the pods for all traffic.
+    pub(super) fn grow(&self, canary: &Canary, why: String) -> Move {
+        let told = news(&canary.version.revision, "Promoting", false, why, canary.step);
         let canary = Canary {
             failure: None,
             ..canary.clone()
@@ -354,12 +439,13 @@ impl Look<'_> {
             None => format!("{} is the first version and serves all traffic", version.name),
             Some(stable) => format!("{} serves all traffic in place of {}", version.name, stable.name),
         };
-        let told = news(&version, "Promoted", false, message.clone(), canary.step);
+        let told = news(&version.revision, "Promoted", false, message.clone(), canary.step);
         let state = State {
             stable: Some(version.clone()),
             canary: None,
-            rejected: None,
+            rejected: self.still_rejected(&version),
             history: self.remember(version, Outcome::new(Reason::Promoted, message)),
+            answered: self.state.answered.clone(),
         };
         Move::stay(state, Because::Settled).tell(told)
     }
@@ -367,7 +453,7 @@ impl Look<'_> {
     pub(super) fn roll_back(&self, canary: &Canary, outcome: Outcome) -> Move {
         let warning = outcome.reason.is_rejection();
         let told = news(
-            &canary.version,
+            &canary.version.revision,
             "RollingBack",
             warning,
             outcome.message.clone(),
@@ -399,7 +485,7 @@ impl Look<'_> {
             return Move::stay(self.state.clone(), Because::Draining(outcome));
         }
         let told = news(
-            &canary.version,
+            &canary.version.revision,
             "RolledBack",
             outcome.reason.is_rejection(),
             outcome.message.clone(),
@@ -407,10 +493,10 @@ impl Look<'_> {
         );
         let state = State {
             canary: None,
-            rejected: outcome
-                .reason
-                .is_rejection()
-                .then(|| (canary.version.clone(), outcome.clone())),
+            rejected: self.still_rejected(&canary.version).or_else(|| {
+                let is_rejected = outcome.reason.is_rejection();
+                is_rejected.then(|| (canary.version.clone(), outcome.clone()))
+            }),
             history: self.remember(canary.version.clone(), outcome.clone()),
             ..self.state.clone()
         };
@@ -502,7 +588,7 @@ impl Look<'_> {
         }
     }
 
-    fn remember(&self, version: Version, outcome: Outcome) -> Vec<Past> {
+    pub(super) fn remember(&self, version: Version, outcome: Outcome) -> Vec<Past> {
         let newest = Past {
             version,
             outcome,
@@ -525,9 +611,15 @@ fn starting(workload: Option<&Workload>, wanted: i32) -> Because {
     }
 }
 
-fn news(version: &Version, reason: &'static str, warning: bool, message: String, ordinal: usize) -> News {
+pub(super) fn news(
+    revision: &Revision,
+    reason: &'static str,
+    warning: bool,
+    message: String,
+    ordinal: usize,
+) -> News {
     News {
-        revision: version.revision.clone(),
+        revision: revision.clone(),
         reason,
         warning,
         message,

@@ -2,7 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Action, Canary, Observed, Split, Stage, State, judging};
+use super::request::ordinal;
+use super::{Action, Canary, News, Observed, RouteSeen, Split, Stage, State, judging};
 use crate::policy::{Percent, Policy};
 use crate::revision::Revision;
 
@@ -102,6 +103,34 @@ pub(super) fn actions(policy: &Policy, state: &State, seen: &Observed) -> Vec<Ac
         actions.extend(leftovers.into_iter().filter(|action| !waits(action)));
     }
     actions
+}
+
+/// The news that somebody else has changed the weights, which are put back. None while they are on their way.
+pub(super) fn restored(policy: &Policy, before: &State, state: &State, seen: &Observed) -> Option<News> {
+    let revision = match &state.canary {
+        None => &state.stable.as_ref()?.revision,
+        Some(canary) if canary.stage == Stage::Soaking => &canary.version.revision,
+        Some(_) => return None,
+    };
+    let wished = split(policy, state);
+    let is_confirmed = before.place() == state.place();
+    let found = match &seen.route {
+        RouteSeen::Unsupported(_) => return None,
+        RouteSeen::Missing => "it was gone".to_owned(),
+        RouteSeen::Asked { split, .. } | RouteSeen::Carried(split) => {
+            let each = split
+                .weights()
+                .map(|(revision, weight)| format!("{weight} to {revision}"));
+            format!("it asked for {}", each.collect::<Vec<_>>().join(", "))
+        }
+    };
+    (is_confirmed && !seen.route.asks(&wished)).then(|| News {
+        revision: revision.clone(),
+        reason: "RouteRestored",
+        warning: true,
+        ordinal: ordinal(&found),
+        message: format!("somebody else changed the route, which is put back: {found}"),
+    })
 }
 
 /// Replicas of the revisions that have a part to play. A canary that is rolled back loses its pods only after its

@@ -8,7 +8,7 @@ use serin_core::counters::{Counter, Edge, Series};
 use serin_core::crd::ModelReleaseSpec;
 use serin_core::judge::Figure;
 use serin_core::plan::{
-    Action, MetricsSeen, Observed, Plan, RouteSeen, Split, State, Workload, plan, time_before,
+    Action, MetricsSeen, Observed, Plan, Request, RouteSeen, Split, State, Verb, Workload, plan, time_before,
 };
 use serin_core::policy::Policy;
 use serin_core::record::Entry;
@@ -32,6 +32,7 @@ pub(crate) const HEALTHY: Behaviour = Behaviour {
 };
 
 /// The world of one release.
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) spec: ModelReleaseSpec,
     pub(crate) state: State,
@@ -43,8 +44,8 @@ pub(crate) struct World {
     pub(crate) metrics: bool,
     pub(crate) traffic: bool,
     pub(crate) gateway: bool,
-    pub(crate) abort: Option<Revision>,
-    pub(crate) retry: Option<String>,
+    /// The annotation by which a person asks for something.
+    pub(crate) request: Option<String>,
     pub(crate) figures: Vec<Figure>,
     pub(crate) news: Vec<String>,
     /// The record of the decisions, as it was written: by revision and number.
@@ -90,8 +91,7 @@ impl World {
             metrics: true,
             traffic: true,
             gateway: true,
-            abort: None,
-            retry: None,
+            request: None,
             figures: Vec::new(),
             news: Vec::new(),
             record: BTreeMap::new(),
@@ -118,6 +118,24 @@ impl World {
         Version::wanted(&self.spec).expect("a model is named")
     }
 
+    /// Asks for something of the canary under way.
+    pub(crate) fn ask(&mut self, verb: Verb) {
+        let canary = self.state.canary.as_ref().expect("a canary is under way");
+        let request = match verb {
+            Verb::Skip => Request::on(verb, &canary.version.revision, canary.step),
+            Verb::Abort | Verb::Approve | Verb::Promote | Verb::Retry | Verb::Undo => {
+                Request::new(verb, &canary.version.revision)
+            }
+        };
+        self.request = Some(request.to_string());
+    }
+
+    /// Asks to try again what was rolled back last.
+    pub(crate) fn ask_to_retry(&mut self) {
+        let rollback = self.state.retry().expect("something was rolled back");
+        self.request = Some(format!("retry/{rollback}"));
+    }
+
     pub(crate) fn policy(&self) -> Policy {
         Policy::new("recommender", &self.spec).expect("the world's spec is right")
     }
@@ -133,8 +151,7 @@ impl World {
             route: self.route.clone(),
             stable_service: self.service.clone(),
             metrics: self.metrics_seen(),
-            abort: self.abort.clone(),
-            retry: self.retry.clone(),
+            request: self.request.as_ref().map(|text| text.parse()),
         }
     }
 

@@ -42,6 +42,8 @@ const FIGURE_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) struct Question<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) release: &'a str,
+    /// Name of the route that carries its traffic.
+    pub(crate) route: &'a str,
     pub(crate) canary: &'a Revision,
     pub(crate) stable: Option<&'a Revision>,
     /// Samples up to here are counted already.
@@ -179,7 +181,7 @@ fn window(question: &Question<'_>, now: Timestamp) -> i64 {
 fn gateway(question: &Question<'_>, window: i64) -> String {
     format!(
         "{{__name__=~\"{ENDPOINT}_(success|error)\",envoy_cluster_name=~\"httproute/{}/{}/rule/.*\"}}[{window}s]",
-        question.namespace, question.release
+        question.namespace, question.route
     )
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 fn question<'a>(canary: &'a Revision, stable: Option<&'a Revision>, metrics: &'a [Bound]) -> Question<'a> {
     Question {
         namespace: "demo",
+        route: "recommender",
         release: "recommender",
         canary,
         stable,

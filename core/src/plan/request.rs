@@ -1,0 +1,139 @@
+//! What a person asks of a release, once: it names the revision it is meant for, so that one that comes late cannot hit
+//! another, and is followed or ignored exactly once.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::digest::Digest;
+use crate::revision::Revision;
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Withdraw the canary.
+    Abort,
+    /// Say yes to the canary where `rollout.approval` is `Manual`, be it before it is asked for.
+    Approve,
+    /// Promote the canary as soon as its pods can carry everything, judged or not.
+    Promote,
+    /// Take the step that is named as passed.
+    Skip,
+    /// Try the version again that was rolled back.
+    Retry,
+    /// Return to the version that was stable before.
+    Undo,
+}
+
+impl Verb {
+    const ALL: [Self; 6] = [
+        Self::Abort,
+        Self::Approve,
+        Self::Promote,
+        Self::Skip,
+        Self::Retry,
+        Self::Undo,
+    ];
+
+    /// The word in the annotation.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Abort => "abort",
+            Self::Approve => "approve",
+            Self::Promote => "promote",
+            Self::Skip => "skip",
+            Self::Retry => "retry",
+            Self::Undo => "undo",
+        }
+    }
+}
+
+/// A request, as the annotation says it: a verb, a slash, the revision, and where the verb needs to tell one time from
+/// another an `@` with the step (`skip`) or the time of the rollback (`retry`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What is asked.
+    pub verb: Verb,
+    /// Of which revision.
+    pub revision: Revision,
+    /// Which time.
+    pub occasion: Option<String>,
+}
+
+impl Request {
+    /// A request that needs no occasion.
+    pub fn new(verb: Verb, revision: &Revision) -> Self {
+        Self {
+            verb,
+            revision: revision.clone(),
+            occasion: None,
+        }
+    }
+
+    /// The request for one step or rollback.
+    pub fn on(verb: Verb, revision: &Revision, occasion: impl fmt::Display) -> Self {
+        Self {
+            occasion: Some(occasion.to_string()),
+            ..Self::new(verb, revision)
+        }
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.verb.as_str(), self.revision)?;
+        self.occasion
+            .as_ref()
+            .map_or(Ok(()), |occasion| write!(f, "@{occasion}"))
+    }
+}
+
+/// Why a text is no request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the annotation serin.dev/request \"{0}\" is no request: write a verb (abort, approve, promote, skip, retry, undo), a slash and a revision, or let `kubectl serin` write it"
+)]
+pub struct RequestError(pub(super) String);
+
+/// Tells the events of two requests apart.
+pub(super) fn ordinal(request: &str) -> usize {
+    let digest = Digest::of(request.as_bytes());
+    let digits = digest
+        .hex()
+        .get(..6)
+        .and_then(|digits| usize::from_str_radix(digits, 16).ok());
+    digits.unwrap_or_default()
+}
+
+impl FromStr for Request {
+    type Err = RequestError;
+
+    fn from_str(text: &str) -> Result<Self, RequestError> {
+        let wrong = || RequestError(text.chars().take(100).collect());
+        let (verb, rest) = text.split_once('/').ok_or_else(wrong)?;
+        let (revision, occasion) = match rest.split_once('@') {
+            Some((revision, occasion)) => (revision, Some(occasion.to_owned())),
+            None => (rest, None),
+        };
+        let is_revision = revision.len() == 8 && revision.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let verb = Verb::ALL.into_iter().find(|known| known.as_str() == verb);
+        match verb.filter(|_| is_revision && text.len() <= 100) {
+            Some(verb) => Ok(Self {
+                verb,
+                revision: Revision::recorded(revision),
+                occasion,
+            }),
+            None => Err(wrong()),
+        }
+    }
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The request, in its own words.
+    pub request: String,
+    /// Whether it was followed.
+    pub is_followed: bool,
+    /// Why, or why not.
+    pub words: String,
+}

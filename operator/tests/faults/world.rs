@@ -1,0 +1,423 @@
+//! The world of one release: a namespace of a real API server, pods and a gateway that follow when they are told to,
+//! traffic, and a clock that moves by turns.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
+use futures::TryStreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Event, Namespace, Service};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::client::ClientBuilder;
+use kube::core::DeserializeGuard;
+use kube::{Client, ResourceExt as _};
+use object_store::memory::InMemory;
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
+use serde_json::{Value, json};
+use serin_core::crd::{ModelRelease, REQUEST_ANNOTATION};
+use serin_operator::{Archive, Context, Metrics, reconcile};
+use serin_testkit::{ApiServer, Served};
+use tokio::task::AbortHandle;
+
+use crate::calls::{Calls, Fate, Shelf, Tripwire};
+
+pub(crate) const NAME: &str = "recommender";
+/// Seconds of a turn, of a block and between two scrapes.
+pub(crate) const TURN: i64 = 5;
+/// When a world begins, in seconds of the epoch.
+pub(crate) const START: i64 = 1_800_000_000;
+/// Requests a second.
+const RATE: i64 = 200;
+/// Looks that one turn may need to get over one fault.
+const PATIENCE: usize = 4;
+
+/// What somebody does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Deed {
+    /// Asks for a version. Its name begins with how it behaves: healthy, failing, slow or broken.
+    Want(&'static str),
+    /// Asks for another version at once, whatever is under way.
+    Supersede(&'static str),
+    /// Asks to abort what is on trial.
+    Abort,
+    /// Asks to try again what was rolled back.
+    Retry,
+    /// Deletes the release.
+    Delete,
+}
+
+/// What the operator's Prometheus knows.
+struct Traffic {
+    now: i64,
+    /// What each revision had served at each scrape.
+    served: BTreeMap<String, Vec<(i64, Served)>>,
+    calls: Arc<Calls>,
+}
+
+pub(crate) struct World {
+    client: Client,
+    namespace: String,
+    traffic: Arc<Mutex<Traffic>>,
+    records: Arc<InMemory>,
+    context: Arc<Context>,
+    ours: Client,
+    prometheus: AbortHandle,
+    pub(crate) calls: Arc<Calls>,
+    /// Looks that ended with an error, in words.
+    pub(crate) failures: Vec<String>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.prometheus.abort();
+    }
+}
+
+impl World {
+    /// A namespace with a release that asks for nothing yet.
+    pub(crate) async fn new(server: &ApiServer, namespace: String, calls: Arc<Calls>) -> Self {
+        let client = server.client();
+        let wanted: Namespace = from(json!({"metadata": {"name": namespace}}));
+        Api::<Namespace>::all(client.clone())
+            .create(&PostParams::default(), &wanted)
+            .await
+            .unwrap();
+        let traffic = Traffic {
+            now: START,
+            served: BTreeMap::new(),
+            calls: calls.clone(),
+        };
+        let traffic = Arc::new(Mutex::new(traffic));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = axum::Router::new()
+            .fallback(any(answer))
+            .with_state(traffic.clone());
+        let prometheus = tokio::spawn(axum::serve(listener, router).into_future()).abort_handle();
+        let ours = ClientBuilder::try_from(server.config().await.unwrap()).unwrap();
+        let ours = ours.with_layer(&Tripwire(calls.clone())).build();
+        let records = Arc::<InMemory>::default();
+        let release: ModelRelease = from(release(&url));
+        let api: Api<ModelRelease> = Api::namespaced(client.clone(), &namespace);
+        api.create(&PostParams::default(), &release).await.unwrap();
+        let context = context(&ours, &traffic, &records, &calls);
+        Self {
+            client,
+            namespace,
+            traffic,
+            records,
+            context,
+            ours,
+            prometheus,
+            calls,
+            failures: Vec::new(),
+        }
+    }
+
+    fn api(&self) -> Api<ModelRelease> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The release as a watch would show it now.
+    pub(crate) async fn shown(&self) -> DeserializeGuard<ModelRelease> {
+        let api: Api<DeserializeGuard<ModelRelease>> = Api::namespaced(self.client.clone(), &self.namespace);
+        api.get(NAME).await.unwrap()
+    }
+
+    /// One look of the operator at the release as it was shown.
+    pub(crate) async fn look_at(&self, shown: &DeserializeGuard<ModelRelease>) {
+        let shown = DeserializeGuard(shown.0.clone());
+        reconcile(Arc::new(shown), self.context.clone()).await.unwrap();
+    }
+
+    pub(crate) async fn does(&self, deed: Deed) {
+        let status = self.api().get(NAME).await.unwrap().status.unwrap_or_default();
+        let wish = match deed {
+            Deed::Want(version) => json!({"spec": {"model": model(version)}}),
+            Deed::Supersede(version) => {
+                json!({"spec": {"model": model(version), "rollout": {"onNewVersion": "Supersede"}}})
+            }
+            Deed::Abort => {
+                let canary = status.canary.expect("an abort is of a canary");
+                json!({"metadata": {"annotations": {REQUEST_ANNOTATION: format!("abort/{}", canary.arm.revision)}}})
+            }
+            Deed::Retry => {
+                let name = serin_core::status::state(&status)
+                    .retry()
+                    .expect("a retry is of a rollback");
+                json!({"metadata": {"annotations": {REQUEST_ANNOTATION: format!("retry/{name}")}}})
+            }
+            Deed::Delete => {
+                self.api().delete(NAME, &DeleteParams::default()).await.unwrap();
+                return;
+            }
+        };
+        self.api()
+            .patch(NAME, &PatchParams::default(), &Patch::Merge(wish))
+            .await
+            .unwrap();
+    }
+
+    /// The operator looks until it has written something down or has nothing to do; then the world follows.
+    pub(crate) async fn turn(&mut self) {
+        for look in 0.. {
+            assert!(
+                look < PATIENCE,
+                "one fault kept {look} looks from ending: {:?}",
+                self.failures
+            );
+            let api: Api<DeserializeGuard<ModelRelease>> =
+                Api::namespaced(self.client.clone(), &self.namespace);
+            let Some(release) = api.get_opt(NAME).await.unwrap() else {
+                break;
+            };
+            let before = release.resource_version();
+            let looked = tokio::select! {
+                looked = reconcile(Arc::new(release), self.context.clone()) => Some(looked),
+                () = self.calls.killed.notified() => None,
+            };
+            match looked {
+                Some(Ok(_)) => break,
+                Some(Err(error)) => self.failures.push(error.to_string()),
+                // What comes after a kill knows what is written down, and nothing else.
+                None => self.context = context(&self.ours, &self.traffic, &self.records, &self.calls),
+            }
+            let after = api
+                .get_opt(NAME)
+                .await
+                .unwrap()
+                .and_then(|release| release.resource_version());
+            if after != before {
+                break;
+            }
+        }
+        self.follow().await;
+    }
+
+    /// Pods start, the gateway accepts, and requests are answered until the next turn.
+    async fn follow(&self) {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let mut behaviour = HashMap::new();
+        for deployment in deployments.list(&ListParams::default()).await.unwrap() {
+            let version = deployment
+                .annotations()
+                .get("serin.dev/version")
+                .cloned()
+                .unwrap_or_default();
+            let are_ready = !version.starts_with("broken");
+            serin_testkit::run_pods(&self.client, &deployment, are_ready)
+                .await
+                .unwrap();
+            let replicas = deployment
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.replicas)
+                .unwrap_or(1);
+            if are_ready && replicas > 0 {
+                let revision = deployment
+                    .labels()
+                    .get("serin.dev/revision")
+                    .cloned()
+                    .unwrap_or_default();
+                behaviour.insert(revision, version);
+            }
+        }
+        let kind = serin_testkit::http_route();
+        let routes: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
+        let route = routes.get_opt(NAME).await.unwrap();
+        if let Some(route) = &route {
+            serin_testkit::accept(&self.client, route).await.unwrap();
+        }
+        let backends = route
+            .as_ref()
+            .and_then(|route| route.data.pointer("/spec/rules/0/backendRefs"));
+        let backends = backends.and_then(Value::as_array).cloned().unwrap_or_default();
+        let weights: HashMap<String, i64> = backends
+            .iter()
+            .filter_map(|backend| {
+                let revision = backend["name"]
+                    .as_str()?
+                    .strip_prefix(&format!("{NAME}-"))?
+                    .to_owned();
+                Some((revision, backend["weight"].as_i64()?))
+            })
+            .collect();
+        let mut traffic = lock(&self.traffic);
+        traffic.now += TURN;
+        let now = traffic.now;
+        for (revision, version) in behaviour {
+            let share = weights.get(&revision).copied().unwrap_or(0);
+            let requests = (RATE * TURN * share) as f64 / 100.0;
+            let failures = if version.starts_with("failing") {
+                requests / 4.0
+            } else {
+                0.0
+            };
+            let scrapes = traffic.served.entry(revision).or_default();
+            let before = scrapes.last().map(|(_, served)| *served).unwrap_or_default();
+            let served = Served {
+                successes: before.successes + requests - failures,
+                failures: before.failures + failures,
+                latency_seconds: if version.starts_with("slow") { 0.65 } else { 0.02 },
+            };
+            scrapes.push((now, served));
+        }
+    }
+
+    /// Everything that somebody could see now, but for what the API server makes up itself.
+    pub(crate) async fn seen(&self) -> Value {
+        let all = ListParams::default();
+        let release = self.api().get_opt(NAME).await.unwrap();
+        let deployments = Api::<Deployment>::namespaced(self.client.clone(), &self.namespace);
+        let services = Api::<Service>::namespaced(self.client.clone(), &self.namespace);
+        let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
+        let kind = serin_testkit::http_route();
+        let routes = Api::<DynamicObject>::namespaced_with(self.client.clone(), &self.namespace, &kind);
+        let mut told: Vec<Value> = events
+            .list(&all)
+            .await
+            .unwrap()
+            .into_iter()
+            .filter(|event| event.involved_object.kind.as_deref() == Some("ModelRelease"))
+            .map(|event| telling(&event))
+            .collect();
+        told.sort_by_key(ToString::to_string);
+        let mut records = BTreeMap::new();
+        let listed: Vec<_> = self.records.list(None).try_collect().await.unwrap();
+        for object in listed {
+            let bytes = self
+                .records
+                .get(&object.location)
+                .await
+                .unwrap()
+                .bytes()
+                .await
+                .unwrap();
+            let name = object.location.to_string().replacen(&self.namespace, "", 1);
+            records.insert(name, String::from_utf8(bytes.to_vec()).unwrap());
+        }
+        json!({
+            "release": release.map(|release| json!({
+                "finalizers": release.finalizers(), "annotations": release.annotations(), "status": release.status,
+            })),
+            "deployments": by_name(&deployments.list(&all).await.unwrap(), |deployment| json!({
+                "labels": deployment.labels(), "replicas": deployment.spec.as_ref().and_then(|spec| spec.replicas),
+            })),
+            "services": by_name(&services.list(&all).await.unwrap(), |service| {
+                json!(service.spec.as_ref().and_then(|spec| spec.selector.clone()))
+            }),
+            "routes": by_name(&routes.list(&all).await.unwrap(), |route| route.data["spec"].clone()),
+            "events": told,
+            "records": records,
+        })
+    }
+}
+
+fn by_name<K: kube::Resource + Clone>(
+    objects: &kube::core::ObjectList<K>,
+    view: impl Fn(&K) -> Value,
+) -> BTreeMap<String, Value> {
+    objects
+        .iter()
+        .map(|object| (object.name_any(), view(object)))
+        .collect()
+}
+
+fn telling(event: &Event) -> Value {
+    json!([
+        event.type_,
+        event.reason,
+        event.message,
+        event.count,
+        event.first_timestamp
+    ])
+}
+
+fn lock(traffic: &Mutex<Traffic>) -> MutexGuard<'_, Traffic> {
+    traffic.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An operator that has just been started.
+fn context(
+    client: &Client,
+    traffic: &Arc<Mutex<Traffic>>,
+    records: &Arc<InMemory>,
+    calls: &Arc<Calls>,
+) -> Arc<Context> {
+    let traffic = traffic.clone();
+    let now = move || Timestamp::from_second(lock(&traffic).now).unwrap();
+    let metrics = Metrics::new(now());
+    let shelf = Shelf {
+        inner: records.clone(),
+        calls: calls.clone(),
+    };
+    let archive = Arc::new(Archive::over(Box::new(shelf)));
+    Arc::new(Context::new(
+        client.clone(),
+        reqwest::Client::new(),
+        Arc::new(now),
+        Arc::new(metrics),
+        Some(archive),
+    ))
+}
+
+async fn answer(
+    State(traffic): State<Arc<Mutex<Traffic>>>,
+    Query(asked): Query<HashMap<String, String>>,
+) -> Response {
+    let query = asked.get("query").cloned().unwrap_or_default();
+    let calls = lock(&traffic).calls.clone();
+    match calls.next(format!("QUERY {}", query.chars().take(40).collect::<String>())) {
+        Some(Fate::Kill) => calls.die().await,
+        Some(Fate::Break | Fate::Lie) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        None => {
+            let traffic = lock(&traffic);
+            let served = |revision: &str, at: i64| {
+                let scrapes = traffic.served.get(revision)?;
+                let found = scrapes.binary_search_by_key(&at, |(at, _)| *at).ok()?;
+                scrapes.get(found).map(|(_, served)| *served)
+            };
+            serin_testkit::answer(&query, traffic.now, TURN, &served).into_response()
+        }
+    }
+}
+
+fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+fn model(version: &str) -> Value {
+    let digest = version
+        .bytes()
+        .fold(7_u64, |digest, byte| digest * 31 + u64::from(byte));
+    json!({
+        "version": version, "uri": format!("file:///models/{version}/"), "digest": format!("sha256:{digest:064x}"),
+        "evidence": {"rmse": 0.9},
+    })
+}
+
+fn release(prometheus: &str) -> Value {
+    json!({
+        "apiVersion": "serin.dev/v1alpha1", "kind": "ModelRelease", "metadata": {"name": NAME},
+        "spec": {
+            "serving": {"replicas": 2, "template": {"spec": {"containers": [
+                {"name": "server", "image": "server:1", "ports": [{"name": "http", "containerPort": 8082}]},
+            ]}}},
+            "rollout": {
+                "canaryReplicas": 1, "progressDeadline": "20s",
+                "steps": [{"weight": 20, "soak": "15s"}, {"weight": 50, "soak": "15s"}],
+            },
+            "route": {"gateway": {"parentRefs": [{"name": "public"}], "path": "/recommend"}},
+            "analysis": {
+                "prometheus": {"url": prometheus}, "interval": "5s", "warmUp": "0s", "minSoak": "10s",
+                "minRequests": 100, "deadline": "2m",
+            },
+            "gates": [{"name": "rmse", "require": "evidence.rmse < 1.0"}],
+        },
+    })
+}
