@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 
+use crate::e2e;
 use crate::progress::Progress;
 use crate::run::Run;
 use crate::settings::Settings;
@@ -9,9 +10,32 @@ use crate::tools::{Tool, Tools};
 
 /// Runs the benchmark `name`: a table in `docs/benchmarks/`, and the raw figures beside it.
 pub(crate) fn run(name: &str, settings: &Settings, progress: &Progress) -> Result<()> {
-    if !["judge", "operator"].contains(&name) {
-        bail!("the benchmark {name} is not built yet; there are: judge, operator");
+    match name {
+        "judge" => simulate(name, settings, progress)?.show(),
+        "operator" => with_api_server(simulate(name, settings, progress)?, settings, progress)?.show(),
+        "shifts" => e2e::run(settings, progress, e2e::What::Shifts),
+        "faults" => {
+            let tests = Run::cargo()
+                .args([
+                    "test",
+                    "--release",
+                    "--locked",
+                    "--workspace",
+                    "--test",
+                    "faults",
+                    "--",
+                    "--nocapture",
+                ])
+                .env("CARGO_TARGET_DIR", settings.cargo_target())
+                .within(settings.checkout());
+            with_api_server(tests, settings, progress)?.show()
+        }
+        _ => bail!("the benchmark {name} is not built yet; there are: judge, operator, shifts, faults"),
     }
+}
+
+/// The program of the simulated benchmarks.
+fn simulate(name: &str, settings: &Settings, progress: &Progress) -> Result<Run> {
     let target = settings.cargo_target();
     let step = progress.step("compile serin");
     Run::cargo()
@@ -20,15 +44,15 @@ pub(crate) fn run(name: &str, settings: &Settings, progress: &Progress) -> Resul
         .within(settings.checkout())
         .follow(&step)?;
     step.done();
-    let bench = Run::new(target.join("release").join("serin-bench"))
+    Ok(Run::new(target.join("release").join("serin-bench"))
         .arg(name)
-        .within(settings.checkout());
+        .within(settings.checkout()))
+}
+
+/// Tells a program where a real API server is.
+fn with_api_server(run: Run, settings: &Settings, progress: &Progress) -> Result<Run> {
     let tools = Tools::new(settings, progress);
-    match name {
-        "operator" => bench
-            .env("SERIN_KUBE", tools.program(Tool::Kube)?)
-            .env("SERIN_ETCD", tools.program(Tool::Etcd)?)
-            .show(),
-        _ => bench.show(),
-    }
+    Ok(run
+        .env("SERIN_KUBE", tools.program(Tool::Kube)?)
+        .env("SERIN_ETCD", tools.program(Tool::Etcd)?))
 }

@@ -78,7 +78,7 @@ enum Task {
     Stack(StackVerb),
     /// A benchmark, against rivals in the same run.
     Bench {
-        /// Which one: operator, judge, trainer or inference.
+        /// Which one: operator, judge, shifts or faults.
         name: String,
     },
 }

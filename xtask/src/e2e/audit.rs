@@ -21,6 +21,27 @@ pub(crate) fn writes(log: &Path) -> Result<Writes> {
     Ok(count(&text))
 }
 
+/// Which of these pods wrote anything but the Lease, a name for each time that the writer changed.
+pub(crate) fn terms(log: &Path, pods: &[&str]) -> Result<Vec<String>> {
+    let text = fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
+    Ok(in_turn(&text, pods))
+}
+
+fn in_turn(log: &str, pods: &[&str]) -> Vec<String> {
+    let entries = log.lines().filter(|line| line.contains(USER));
+    let writers = entries.filter_map(|line| {
+        let entry = serde_json::from_str::<Value>(line).ok()?;
+        let resource = entry.pointer("/objectRef/resource").and_then(Value::as_str);
+        let pod = entry
+            .pointer("/user/extra/authentication.kubernetes.io~1pod-name/0")
+            .and_then(Value::as_str)?;
+        (resource != Some("leases") && pods.contains(&pod)).then(|| pod.to_owned())
+    });
+    let mut writers: Vec<String> = writers.collect();
+    writers.dedup();
+    writers
+}
+
 fn count(log: &str) -> Writes {
     let mut writes = Writes::default();
     for line in log.lines().filter(|line| line.contains(USER)) {
@@ -43,6 +64,20 @@ fn count(log: &str) -> Writes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn two_writers_in_turns_are_told() {
+        let line = |pod: &str, resource: &str| {
+            let user = json!({"username": USER, "extra": {"authentication.kubernetes.io/pod-name": [pod]}});
+            format!("{}\n", json!({"user": user, "objectRef": {"resource": resource}}))
+        };
+        let log =
+            line("a", "events") + &line("a", "modelreleases") + &line("b", "leases") + &line("b", "events");
+        assert_eq!(in_turn(&log, &["a", "b"]), ["a", "b"]);
+        let log = log + &line("c", "events") + &line("a", "events");
+        assert_eq!(in_turn(&log, &["a", "b"]), ["a", "b", "a"]);
+    }
 
     #[test]
     fn only_the_operators_writes_count_and_its_lease_apart() {

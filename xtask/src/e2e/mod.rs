@@ -1,11 +1,14 @@
 //! The demo's story as a test, and what it leaves out: crashes, a failover, bad models, a metrics store that is away.
 
 mod audit;
+mod borrowed;
 mod judged;
+mod leaders;
 mod liar;
 mod operator;
 mod recorder;
 mod scenes;
+mod shifts;
 
 use anyhow::{Result, bail};
 use console::style;
@@ -22,6 +25,9 @@ pub(crate) enum What {
     Scenes,
     /// Canaries of every kind. What a person would have seen of the story and of them is written to `docs/`.
     Judged,
+    /// Leaders that are frozen or cut off, then many promotions and aborts in a row. What these cost is written to
+    /// `docs/`.
+    Shifts,
 }
 
 /// What was checked so far.
@@ -88,6 +94,11 @@ fn play(settings: &Settings, progress: &Progress, what: What) -> Result<Checks> 
         What::Judged => {
             let out = settings.checkout().join("docs/benchmarks/judged.md");
             judged::play(&scene, &cluster, &out, progress, &mut checks)?;
+        }
+        What::Shifts => {
+            let out = settings.checkout().join("docs/benchmarks/shifts.md");
+            leaders::play(&scene, &cluster, progress, &mut checks)?;
+            shifts::play(&scene, &out, progress, &mut checks)?;
         }
     }
     Ok(checks)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::{Checks, audit, operator};
+use super::{Checks, audit, borrowed, operator};
 use crate::cluster::Cluster;
 use crate::demo::install::{NAMESPACE, OPERATOR_NAMESPACE, Scene};
 use crate::demo::load::Load;
@@ -46,11 +46,18 @@ pub(super) fn play(scene: &Scene, cluster: &Cluster, progress: &Progress, checks
         bad == [0, 0, 0],
         &format!("{} sent, lost/failed/open {bad:?}", report["totals"]["sent"]),
     );
+    borrowed::play(scene, progress, checks)?;
     idle(cluster, progress, checks)
 }
 
 /// The healthy model under a new name, with a patch of its own.
-fn release(scene: &Scene, version: &str, soak: Duration, deadline: &str, model: &Value) -> Result<()> {
+pub(super) fn release(
+    scene: &Scene,
+    version: &str,
+    soak: Duration,
+    deadline: &str,
+    model: &Value,
+) -> Result<()> {
     let mut change = unspoiled(&scene.pattern()?, version);
     for (name, value) in model.as_object().into_iter().flatten() {
         change["spec"]["model"][name] = value.clone();
@@ -100,7 +107,7 @@ fn killed(scene: &Scene, progress: &Progress, checks: &mut Checks) -> Result<()>
     until(scene, progress, "the promotion", |release| {
         release.stable() == version && release.canary().is_empty()
     })?;
-    let doubled = doubled(scene, &revision)?;
+    let doubled = doubled(scene, &revision, version)?;
     checks.check(
         progress,
         "no step is doubled",
@@ -119,14 +126,14 @@ fn observed(release: &Release) -> Result<Duration> {
         .with_context(|| format!("the soak is at \"{text}\""))
 }
 
-/// Events about a revision that were told more than once.
-fn doubled(scene: &Scene, revision: &str) -> Result<Vec<String>> {
+/// Events about a revision of a version that were told more than once.
+pub(super) fn doubled(scene: &Scene, revision: &str, version: &str) -> Result<Vec<String>> {
     let list = scene.kubectl.get_json(&["--namespace", NAMESPACE, "events"])?;
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for event in list["items"].as_array().into_iter().flatten() {
         let message = event["message"].as_str().unwrap_or_default();
         let is_ours = event["involvedObject"]["kind"] == "ModelRelease";
-        if is_ours && (message.contains(revision) || message.contains("killed-operator")) {
+        if is_ours && (message.contains(revision) || message.contains(version)) {
             let key = format!("{} {message}", event["reason"].as_str().unwrap_or_default());
             let count = counts.entry(key).or_default();
             *count = count.saturating_add(event["count"].as_u64().unwrap_or(1));
@@ -142,27 +149,23 @@ fn doubled(scene: &Scene, revision: &str) -> Result<Vec<String>> {
         .collect())
 }
 
+/// Lets so many replicas of the operator be ready.
+pub(super) fn scale(scene: &Scene, replicas: u8) -> Result<()> {
+    let deployment = "deployment/serin-operator";
+    let replicas = format!("--replicas={replicas}");
+    scene
+        .kubectl
+        .run(["scale", "--namespace", OPERATOR_NAMESPACE, deployment, &replicas])
+        .output()?;
+    scene
+        .kubectl
+        .rolled_out(OPERATOR_NAMESPACE, deployment, Duration::from_mins(1))
+}
+
 fn failover(scene: &Scene, progress: &Progress, checks: &mut Checks) -> Result<()> {
     let step = progress.step("a second replica, and the leader's end");
     let kubectl = &scene.kubectl;
-    let scale = |replicas: &str| {
-        kubectl
-            .run([
-                "scale",
-                "--namespace",
-                OPERATOR_NAMESPACE,
-                "deployment/serin-operator",
-                replicas,
-            ])
-            .output()
-            .map(drop)
-    };
-    scale("--replicas=2")?;
-    kubectl.rolled_out(
-        OPERATOR_NAMESPACE,
-        "deployment/serin-operator",
-        Duration::from_mins(1),
-    )?;
+    scale(scene, 2)?;
     let old = operator::leader(kubectl)?;
     let began = Instant::now();
     // Killed first: a pod that is only deleted gives the lead back.
@@ -192,7 +195,7 @@ fn failover(scene: &Scene, progress: &Progress, checks: &mut Checks) -> Result<(
         },
     )?;
     let took = began.elapsed();
-    scale("--replicas=1")?;
+    scale(scene, 1)?;
     step.done();
     checks.check(
         progress,
