@@ -149,7 +149,7 @@ impl Record {
         }
         let mut looks = Vec::with_capacity(self.looked.len());
         for one in &self.looked {
-            let look = run.watch(&one.block, &one.late, &one.beside, Health::Fine);
+            let look = run.follow(&one.block, &one.late, &one.beside, Health::Fine);
             let is_final = look.verdict.is_final();
             looks.push(look);
             if is_final {

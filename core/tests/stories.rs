@@ -5,7 +5,7 @@ mod world;
 
 use serin_core::crd::{Approval, OnNewVersion};
 use serin_core::judge::{Figure, Run, Settings, Tuning};
-use serin_core::plan::{Because, Judgement, Phase, Reason, Request, Stage, Verb};
+use serin_core::plan::{Because, Judgement, Phase, Reason, Request, RouteSeen, Split, Stage, Verb};
 use serin_core::record::{Entry, Record};
 use world::{Behaviour, HEALTHY, World};
 
@@ -831,4 +831,27 @@ fn a_paused_release_hears_an_abort_and_lets_everything_else_wait() {
     assert!(is_at(Stage::Soaking)(&world) && world.state.answered.is_none());
     world.spec.paused = false;
     assert_eq!(world.run(10).phase(), Phase::Promoted);
+}
+
+#[test]
+fn weights_that_somebody_edits_and_a_route_that_is_deleted_are_put_back_and_told() {
+    let mut world = with_stable(&[(20, 600)]);
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    world.news.clear();
+    let wished = world.carried();
+    let edited: Vec<_> = wished
+        .weights()
+        .map(|(revision, _)| (revision.clone(), 50))
+        .collect();
+    world.route = RouteSeen::Carried(Split::of(edited));
+    world.live(3);
+    assert!(world.carried().sends_as(&wished), "{:?}", world.route);
+    assert_eq!(world.news, ["RouteRestored"], "told once");
+
+    world.route = RouteSeen::Missing;
+    world.live(3);
+    assert!(world.carried().sends_as(&wished), "{:?}", world.route);
+    assert_eq!(world.news, ["RouteRestored", "RouteRestored"]);
+    assert!(is_at(Stage::Soaking)(&world), "{:?}", world.state);
 }

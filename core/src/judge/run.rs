@@ -123,7 +123,7 @@ impl Run {
     /// As [`Run::look`], and on after a verdict that leaves the canary its traffic, which waits for a person: what is
     /// shown to be worse meanwhile is withdrawn. The evidence holds at whatever time it is looked at; the verdict
     /// changes in no other way.
-    pub fn watch(&mut self, block: &Block, late: &Late, beside: &Beside, health: Health) -> Look {
+    pub fn follow(&mut self, block: &Block, late: &Late, beside: &Beside, health: Health) -> Look {
         match &self.memory.latest {
             Some(ended) if ended.verdict.consequence() == Consequence::RollBack => ended.clone(),
             Some(said) if said.verdict.is_final() => {

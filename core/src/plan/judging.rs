@@ -333,7 +333,7 @@ impl Look<'_> {
             pods: closed.pods,
             figures: figures.to_vec(),
         };
-        let look = run.watch(&block, &late, &beside, Health::Fine);
+        let look = run.follow(&block, &late, &beside, Health::Fine);
         judged.soak.block_from = closed.end;
         judged.soak.counted_until = closed.mark;
         judged.soak.known_after = closed.known_after;

@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 use super::{Checks, audit, operator, scenes};
 use crate::cluster::Cluster;
 use crate::demo::install::{OPERATOR_NAMESPACE, Scene};
+use crate::demo::load::Load;
 use crate::demo::story::until;
 use crate::progress::Progress;
 use crate::run::Run;
+use crate::stack::HOST_PORT;
 use crate::wait::{self, Look};
 
 /// Longer than the Lease, so that the other replica leads for most of it.
@@ -89,6 +91,7 @@ pub(super) fn play(scene: &Scene, cluster: &Cluster, progress: &Progress, checks
         progress.say("  frozen leaders are not played: this cluster keeps no audit log");
         return Ok(());
     };
+    let load = Load::start(&scene.simulator, &format!("http://127.0.0.1:{HOST_PORT}"))?;
     scenes::scale(scene, 2)?;
     for (version, how) in [("frozen-leader", "frozen"), ("cut-off-leader", "cut off")] {
         scenes::release(scene, version, SOAK, "60s", &json!({}))?;
@@ -140,5 +143,14 @@ pub(super) fn play(scene: &Scene, cluster: &Cluster, progress: &Progress, checks
             .delete(&["--namespace", OPERATOR_NAMESPACE, "pod", &old])?;
         scenes::scale(scene, 2)?;
     }
-    scenes::scale(scene, 1)
+    scenes::scale(scene, 1)?;
+    let report = load.stop()?;
+    let bad = ["lost", "failed", "inFlight"].map(|name| report["totals"][name].as_u64().unwrap_or(u64::MAX));
+    checks.check(
+        progress,
+        "no request lost under leaders that are frozen or cut off",
+        bad == [0, 0, 0],
+        &format!("{} sent, lost/failed/open {bad:?}", report["totals"]["sent"]),
+    );
+    Ok(())
 }
