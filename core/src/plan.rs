@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use self::because::Because;
 pub use self::because::whole_seconds;
 pub use self::judging::{Judgement, time_before};
-pub use self::outcome::{News, Outcome, Reason};
+pub use self::outcome::{News, Outcome, Reason, Transition};
 pub use self::request::{Answer, Request, RequestError, Verb};
 pub use self::telling::{describe, evidence};
 use crate::counters::Series;

@@ -1,4 +1,4 @@
-//! The definition in `crds/` and the page of its fields equal what the types say.
+//! The definition in `crds/` and the pages of fields, events and requests equal what the types say.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fmt::Write as _;
@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use serin_core::crd::definition;
+use serin_core::plan::{Transition, Verb};
 
 #[test]
 fn the_committed_definition_is_the_generated_one() {
@@ -17,6 +18,33 @@ fn the_committed_definition_is_the_generated_one() {
 #[test]
 fn the_committed_page_of_fields_is_the_generated_one() {
     is_committed("docs/reference/modelrelease.md", &page());
+}
+
+#[test]
+fn the_committed_page_of_events_is_the_generated_one() {
+    is_committed("docs/reference/events.md", &events());
+}
+
+/// Tables of what is told and of what can be asked.
+fn events() -> String {
+    let mut page = String::from(
+        "# Events and requests\n\nGenerated from `core/src/plan/`.\n\n## Events\n\nOne per transition, in the order of a \
+         trial; a crash in between repeats none. `serin_transitions_total` counts them by reason.\n\n\
+         | reason | type | told when |\n|---|---|---|\n",
+    );
+    for transition in Transition::ALL {
+        let (name, type_, meaning) = (transition.as_str(), transition.warns(), transition.meaning());
+        writeln!(page, "| `{name}` | {type_} | {meaning} |").unwrap();
+    }
+    page.push_str(
+        "\n## Requests\n\nThe annotation `serin.dev/request` holds `VERB/REVISION` or `VERB/REVISION@OCCASION`. Each is \
+         answered once, in `status.request`; [`kubectl serin`](../how-to/step-in.md) writes them.\n\n\
+         | verb | what it asks for |\n|---|---|\n",
+    );
+    for verb in Verb::ALL {
+        writeln!(page, "| `{}` | {} |", verb.as_str(), verb.meaning()).unwrap();
+    }
+    page
 }
 
 /// Compares a file of the checkout, or writes it where the build was told to.

@@ -105,7 +105,9 @@ impl Metrics {
     pub(crate) fn looked(&self, namespace: &str, name: &str, plan: &Plan) {
         for news in &plan.news {
             self.news
-                .get_or_create(&ReasonLabel { reason: news.reason })
+                .get_or_create(&ReasonLabel {
+                    reason: news.reason.as_str(),
+                })
                 .inc();
         }
         self.count(namespace, name, Some(plan.phase()));

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::Resource;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -110,8 +110,9 @@ async fn route(id: &Identity, spec: &ModelReleaseSpec, split: &Split, ctx: &Cont
     }
 }
 
-/// Writes the backends of a rule and nothing else of a route that somebody else owns: what was read goes back with the
-/// version that was read, so that a change made meanwhile is refused, and the look repeated on what is there then.
+/// Writes the backends of a rule and nothing else of a route that somebody else owns. A merge cannot name one of the
+/// rules: all go back as they were read, with the version that was read, so that a change made meanwhile is not lost:
+/// the patch is refused, and the look repeated on what is there then.
 async fn existing_rule(
     api: &Api<DynamicObject>,
     id: &Identity,
@@ -132,11 +133,17 @@ async fn existing_rule(
         return Ok(());
     }
     rule.insert("backendRefs".into(), backends);
-    let params = PostParams {
+    let change = json!({
+        "metadata": { "resourceVersion": route.metadata.resource_version },
+        "spec": { "rules": route.data.pointer("/spec/rules") },
+    });
+    let params = PatchParams {
         field_manager: Some(FIELD_MANAGER.into()),
-        ..PostParams::default()
+        ..PatchParams::default()
     };
-    api.replace(&existing.name, &params, &route).await.map(|_| ())
+    api.patch(&existing.name, &params, &Patch::Merge(change))
+        .await
+        .map(drop)
 }
 
 /// The Deployment last: it is what a look finds a revision by, so that a death in between leaves nothing behind.

@@ -50,7 +50,7 @@ pub(crate) async fn tell(
 ) -> Result<(), Error> {
     let api: Api<Event> = Api::namespaced(ctx.client.clone(), &id.namespace);
     for one in news {
-        tracing::info!(revision = %one.revision, reason = one.reason, "{}", one.message);
+        tracing::info!(revision = %one.revision, reason = one.reason.as_str(), "{}", one.message);
         match api
             .create(&PostParams::default(), &event(one, release, id, now))
             .await
@@ -68,7 +68,13 @@ fn event(news: &News, release: &ModelRelease, id: &Identity, now: Timestamp) -> 
         .as_ref()
         .and_then(|status| status.history.first())
         .map(|past| past.at.to_string());
-    let transition = json!([release.uid(), trial, news.revision, news.reason, news.ordinal]);
+    let transition = json!([
+        release.uid(),
+        trial,
+        news.revision,
+        news.reason.as_str(),
+        news.ordinal
+    ]);
     let name = format!(
         "{}.{}",
         id.name,
@@ -83,10 +89,10 @@ fn event(news: &News, release: &ModelRelease, id: &Identity, now: Timestamp) -> 
             ..ObjectMeta::default()
         },
         involved_object: regarding,
-        reason: Some(news.reason.into()),
+        reason: Some(news.reason.as_str().into()),
         message: Some(news.message.clone()),
         type_: Some(if news.warning { "Warning" } else { "Normal" }.into()),
-        action: Some(news.reason.into()),
+        action: Some(news.reason.as_str().into()),
         source: Some(EventSource {
             component: Some(FIELD_MANAGER.into()),
             host: None,

@@ -2,7 +2,7 @@
 
 use super::request::{Answer, Request, Verb, ordinal};
 use super::stages::{Look, Move, go_on, news};
-use super::{Canary, Outcome, Reason, Stage, State};
+use super::{Canary, Outcome, Reason, Stage, State, Transition};
 use crate::revision::{Revision, Version};
 
 /// What a request comes to.
@@ -69,7 +69,7 @@ impl Look<'_> {
         let revision = revision.unwrap_or(&nobody);
         let told = news(
             revision,
-            "RequestIgnored",
+            Transition::RequestIgnored,
             true,
             format!("{text}: {words}"),
             ordinal(&text),

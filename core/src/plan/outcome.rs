@@ -90,13 +90,106 @@ impl Outcome {
     }
 }
 
+/// What is worth an event: the steps of a trial, and what people meet on the way. A closed set, in the order of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transition {
+    /// The pods of a version are asked for.
+    Started,
+    /// The gateway is seen to send the weight of a step.
+    Soaking,
+    /// A step that is not the last is passed.
+    StepPassed,
+    /// The canary has passed, and a person is to say yes.
+    AwaitingApproval,
+    /// The canary grows to carry all traffic.
+    Promoting,
+    /// The canary is the stable version.
+    Promoted,
+    /// The canary is losing its traffic, then its pods.
+    RollingBack,
+    /// Nothing of the canary is left.
+    RolledBack,
+    /// A version was asked for while another was on trial.
+    Refused,
+    /// A request does not fit.
+    RequestIgnored,
+    /// Somebody else has changed the route.
+    RouteRestored,
+}
+
+impl Transition {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Started,
+        Self::Soaking,
+        Self::StepPassed,
+        Self::AwaitingApproval,
+        Self::Promoting,
+        Self::Promoted,
+        Self::RollingBack,
+        Self::RolledBack,
+        Self::Refused,
+        Self::RequestIgnored,
+        Self::RouteRestored,
+    ];
+
+    /// The reason of the event, and the label of the metric.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "Started",
+            Self::Soaking => "Soaking",
+            Self::StepPassed => "StepPassed",
+            Self::AwaitingApproval => "AwaitingApproval",
+            Self::Promoting => "Promoting",
+            Self::Promoted => "Promoted",
+            Self::RollingBack => "RollingBack",
+            Self::RolledBack => "RolledBack",
+            Self::Refused => "Refused",
+            Self::RequestIgnored => "RequestIgnored",
+            Self::RouteRestored => "RouteRestored",
+        }
+    }
+
+    /// When it is told, and what its message says.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Started => "The pods of a version are asked for; what it is compared with.",
+            Self::Soaking => "The gateway is seen to send the weight of a step; once per step.",
+            Self::StepPassed => "A step that is not the last is passed; by what.",
+            Self::AwaitingApproval => {
+                "The canary has passed and `rollout.approval` is `Manual`; by what. It is watched meanwhile."
+            }
+            Self::Promoting => "The canary grows to carry all traffic; why.",
+            Self::Promoted => "The canary is the stable version, its pods the same as before.",
+            Self::RollingBack => "The canary is losing its traffic, then its pods; why, with figures.",
+            Self::RolledBack => "Nothing of the canary is left; why.",
+            Self::Refused => {
+                "Another version was on trial and `rollout.onNewVersion` is `Reject`: it is not tried."
+            }
+            Self::RequestIgnored => "The annotation `serin.dev/request` does not fit: why.",
+            Self::RouteRestored => {
+                "Somebody else changed the weights or deleted the route, which is put back; what was found."
+            }
+        }
+    }
+
+    /// Whether a person should look: always, never, or where the version itself is to blame.
+    pub fn warns(self) -> &'static str {
+        match self {
+            Self::AwaitingApproval | Self::Refused | Self::RequestIgnored | Self::RouteRestored => "Warning",
+            Self::Started | Self::Soaking | Self::StepPassed | Self::Promoting | Self::Promoted => "Normal",
+            Self::RollingBack | Self::RolledBack => "Warning where the version is to blame, else Normal",
+        }
+    }
+}
+
 /// Something that happened, worth an event. One event per transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct News {
     /// The canary's revision.
     pub revision: Revision,
-    /// One word for machines; a closed set, listed in the reference of events.
-    pub reason: &'static str,
+    /// What happened.
+    pub reason: Transition,
     /// Whether a person should look.
     pub warning: bool,
     /// One sentence.

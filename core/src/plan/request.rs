@@ -25,7 +25,8 @@ pub enum Verb {
 }
 
 impl Verb {
-    const ALL: [Self; 6] = [
+    /// All of them.
+    pub const ALL: [Self; 6] = [
         Self::Abort,
         Self::Approve,
         Self::Promote,
@@ -43,6 +44,22 @@ impl Verb {
             Self::Skip => "skip",
             Self::Retry => "retry",
             Self::Undo => "undo",
+        }
+    }
+}
+
+impl Verb {
+    /// What it asks for, and when it fits.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Abort => "Withdraw the canary of this revision; in every stage, and while paused.",
+            Self::Approve => {
+                "Say yes to it where `rollout.approval` is `Manual`, be it before it has passed."
+            }
+            Self::Promote => "Promote it as soon as its pods can carry everything, judged or not.",
+            Self::Skip => "Take the step after the `@` as passed; it must be the one under way.",
+            Self::Retry => "Try it again; it was rolled back last, at the time after the `@`.",
+            Self::Undo => "Return from this stable revision to the one before, without a soak.",
         }
     }
 }

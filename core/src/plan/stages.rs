@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::wish;
 use super::{
     Because, Canary, HISTORY_LENGTH, News, Observed, Outcome, Past, Reason, RouteSeen, Soak, Stage, State,
-    Workload,
+    Transition, Workload,
 };
 use crate::crd::{Approval, OnNewVersion};
 use crate::policy::Policy;
@@ -171,7 +171,7 @@ impl Look<'_> {
         )
         .tell(news(
             &wanted.revision,
-            "Started",
+            Transition::Started,
             false,
             format!("version {}: {how}", wanted.name),
             0,
@@ -232,7 +232,7 @@ impl Look<'_> {
         let outcome = Outcome::new(Reason::Refused, message);
         let told = news(
             &wanted.revision,
-            "Refused",
+            Transition::Refused,
             true,
             outcome.message.clone(),
             canary.step,
@@ -330,7 +330,13 @@ impl Look<'_> {
             canary.version.name,
             super::because::whole_seconds(required)
         );
-        let told = news(&canary.version.revision, "Soaking", false, message, canary.step);
+        let told = news(
+            &canary.version.revision,
+            Transition::Soaking,
+            false,
+            message,
+            canary.step,
+        );
         Move::stay(
             self.with(canary),
             Because::Observing {
@@ -362,7 +368,7 @@ impl Look<'_> {
             };
             let told = news(
                 &canary.version.revision,
-                "StepPassed",
+                Transition::StepPassed,
                 false,
                 outcome.message,
                 canary.step,
@@ -394,7 +400,7 @@ impl Look<'_> {
         let is_news = before.is_none_or(|run| !run.latest().is_some_and(|look| look.verdict.is_final()));
         let told = news(
             &canary.version.revision,
-            "AwaitingApproval",
+            Transition::AwaitingApproval,
             true,
             why.clone(),
             canary.step,
@@ -405,7 +411,13 @@ impl Look<'_> {
 
     /// Nothing more is to be shown: the canary gets the pods for all traffic.
     pub(super) fn grow(&self, canary: &Canary, why: String) -> Move {
-        let told = news(&canary.version.revision, "Promoting", false, why, canary.step);
+        let told = news(
+            &canary.version.revision,
+            Transition::Promoting,
+            false,
+            why,
+            canary.step,
+        );
         let canary = Canary {
             failure: None,
             ..canary.clone()
@@ -439,7 +451,13 @@ impl Look<'_> {
             None => format!("{} is the first version and serves all traffic", version.name),
             Some(stable) => format!("{} serves all traffic in place of {}", version.name, stable.name),
         };
-        let told = news(&version.revision, "Promoted", false, message.clone(), canary.step);
+        let told = news(
+            &version.revision,
+            Transition::Promoted,
+            false,
+            message.clone(),
+            canary.step,
+        );
         let state = State {
             stable: Some(version.clone()),
             canary: None,
@@ -454,7 +472,7 @@ impl Look<'_> {
         let warning = outcome.reason.is_rejection();
         let told = news(
             &canary.version.revision,
-            "RollingBack",
+            Transition::RollingBack,
             warning,
             outcome.message.clone(),
             canary.step,
@@ -486,7 +504,7 @@ impl Look<'_> {
         }
         let told = news(
             &canary.version.revision,
-            "RolledBack",
+            Transition::RolledBack,
             outcome.reason.is_rejection(),
             outcome.message.clone(),
             canary.step,
@@ -613,7 +631,7 @@ fn starting(workload: Option<&Workload>, wanted: i32) -> Because {
 
 pub(super) fn news(
     revision: &Revision,
-    reason: &'static str,
+    reason: Transition,
     warning: bool,
     message: String,
     ordinal: usize,

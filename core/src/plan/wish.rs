@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::request::ordinal;
-use super::{Action, Canary, News, Observed, RouteSeen, Split, Stage, State, judging};
+use super::{Action, Canary, News, Observed, RouteSeen, Split, Stage, State, Transition, judging};
 use crate::policy::{Percent, Policy};
 use crate::revision::Revision;
 
@@ -126,7 +126,7 @@ pub(super) fn restored(policy: &Policy, before: &State, state: &State, seen: &Ob
     };
     (is_confirmed && !seen.route.asks(&wished)).then(|| News {
         revision: revision.clone(),
-        reason: "RouteRestored",
+        reason: Transition::RouteRestored,
         warning: true,
         ordinal: ordinal(&found),
         message: format!("somebody else changed the route, which is put back: {found}"),

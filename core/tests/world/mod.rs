@@ -255,7 +255,7 @@ impl World {
         if recorded {
             self.state = plan.state.clone();
             self.news
-                .extend(plan.news.iter().map(|news| news.reason.to_owned()));
+                .extend(plan.news.iter().map(|news| news.reason.as_str().to_owned()));
         }
         (plan, recorded)
     }
