@@ -21,7 +21,8 @@ pub(crate) fn writes(log: &Path) -> Result<Writes> {
     Ok(count(&text))
 }
 
-/// Which of these pods wrote anything but the Lease, a name for each time that the writer changed.
+/// Which of these pods changed anything but the Lease, a name for each time that the writer changed. What was refused
+/// changed nothing: a write that was sent in time may arrive late.
 pub(crate) fn terms(log: &Path, pods: &[&str]) -> Result<Vec<String>> {
     let text = fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
     Ok(in_turn(&text, pods))
@@ -35,7 +36,9 @@ fn in_turn(log: &str, pods: &[&str]) -> Vec<String> {
         let pod = entry
             .pointer("/user/extra/authentication.kubernetes.io~1pod-name/0")
             .and_then(Value::as_str)?;
-        (resource != Some("leases") && pods.contains(&pod)).then(|| pod.to_owned())
+        let code = entry.pointer("/responseStatus/code").and_then(Value::as_u64)?;
+        let is_change = resource != Some("leases") && code < 400;
+        (is_change && pods.contains(&pod)).then(|| pod.to_owned())
     });
     let mut writers: Vec<String> = writers.collect();
     writers.dedup();
@@ -68,14 +71,19 @@ mod tests {
 
     #[test]
     fn two_writers_in_turns_are_told() {
-        let line = |pod: &str, resource: &str| {
+        let line = |pod: &str, resource: &str, code: u16| {
             let user = json!({"username": USER, "extra": {"authentication.kubernetes.io/pod-name": [pod]}});
-            format!("{}\n", json!({"user": user, "objectRef": {"resource": resource}}))
+            let status = json!({"code": code});
+            format!(
+                "{}\n",
+                json!({"user": user, "objectRef": {"resource": resource}, "responseStatus": status})
+            )
         };
-        let log =
-            line("a", "events") + &line("a", "modelreleases") + &line("b", "leases") + &line("b", "events");
+        let log = line("a", "events", 201) + &line("b", "leases", 200) + &line("b", "events", 201);
         assert_eq!(in_turn(&log, &["a", "b"]), ["a", "b"]);
-        let log = log + &line("c", "events") + &line("a", "events");
+        let log = log + &line("a", "modelreleases", 409);
+        assert_eq!(in_turn(&log, &["a", "b"]), ["a", "b"], "what was refused");
+        let log = log + &line("c", "events", 201) + &line("a", "events", 201);
         assert_eq!(in_turn(&log, &["a", "b"]), ["a", "b", "a"]);
     }
 

@@ -133,9 +133,9 @@ pub(super) fn play(scene: &Scene, cluster: &Cluster, progress: &Progress, checks
         let terms = audit::terms(&log, &[&old, &new])?;
         checks.check(
             progress,
-            &format!("a leader that was {how} writes nothing once another has written"),
+            &format!("a leader that was {how} changes nothing once another has"),
             terms == [old.clone(), new.clone()],
-            &format!("wrote in this order: {}", terms.join(", ")),
+            &format!("changes in this order: {}", terms.join(", ")),
         );
         // The next one begins with a replica that has not led yet.
         scene
