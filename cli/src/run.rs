@@ -8,8 +8,10 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt as _};
 use serde_json::json;
-use serin_core::crd::{Approval, Arm, CanaryStatus, ModelRelease, REQUEST_ANNOTATION};
-use serin_core::plan::{self as request, Request};
+use serin_core::crd::{
+    Approval, Arm, CanaryStatus, HistoryEntry, ModelRelease, ModelReleaseStatus, REQUEST_ANNOTATION,
+};
+use serin_core::plan::{self as request, Reason, Request};
 use serin_core::record::Record;
 use serin_core::revision::Revision;
 use serin_core::status::state;
@@ -261,30 +263,50 @@ fn request(release: &ModelRelease, name: &str, verb: request::Verb) -> Result<(R
             )
         }
         request::Verb::Retry => {
+            at_rest(&status, name)?;
             let rollback = state(&status).retry();
-            let rejected = status.rejected.as_ref().zip(rollback);
-            let Some((rejected, rollback)) = rejected else {
+            let Some((rejected, rollback)) = status.rejected.as_ref().zip(rollback) else {
                 bail!("{name} has no version that was rolled back: nothing to retry");
             };
-            let request = format!("{}/{rollback}", verb.as_str())
-                .parse()
-                .context("the status is malformed")?;
+            let request = format!("{}/{rollback}", verb.as_str());
+            let request = request.parse().context("the status is malformed")?;
             (
                 request,
                 format!("version {} is tried once more", rejected.version),
             )
         }
         request::Verb::Undo => {
-            let Some(stable) = &status.stable else {
-                bail!("{name} has no stable version: nothing to undo");
+            at_rest(&status, name)?;
+            let stable = status
+                .stable
+                .as_ref()
+                .map(|stable| (&stable.version, &stable.revision));
+            let was_stable = |past: &&HistoryEntry| {
+                past.outcome.reason == Reason::Promoted
+                    && stable.is_some_and(|(_, now)| *now != past.revision)
             };
-            let request = Request::new(verb, &Revision::recorded(&stable.revision));
+            let Some(((version, revision), before)) = stable.zip(status.history.iter().find(was_stable))
+            else {
+                bail!("{name} has had no stable version before this one: nothing to undo");
+            };
+            let request = Request::new(verb, &Revision::recorded(revision));
             (
                 request,
-                format!("the version before {} takes its place", stable.version),
+                format!("version {} takes the place of {version}", before.version),
             )
         }
     })
+}
+
+/// Some requests fit only where no canary is on trial; one that was ignored is not answered when it is asked again.
+fn at_rest(status: &ModelReleaseStatus, name: &str) -> Result<()> {
+    match &status.canary {
+        None => Ok(()),
+        Some(canary) => bail!(
+            "{name} has version {} on trial: `kubectl serin abort {name}` first, or wait for its end",
+            canary.arm.version
+        ),
+    }
 }
 
 async fn patch(releases: &Api<ModelRelease>, name: &str, change: &serde_json::Value) -> Result<()> {

@@ -143,11 +143,6 @@ async fn a_person_asks_for_what_fits_and_is_told_what_does_not() {
             "promote/bbbbbbbb",
         ),
         (
-            Verb::Undo { release: named() },
-            "the version before 1 takes its place",
-            "undo/aaaaaaaa",
-        ),
-        (
             Verb::Abort { release: named() },
             "version 2 (revision bbbbbbbb) is being withdrawn",
             "abort/bbbbbbbb",
@@ -158,14 +153,19 @@ async fn a_person_asks_for_what_fits_and_is_told_what_does_not() {
         assert_eq!(request(&api).await.as_deref(), Some(asked));
     }
 
-    let refused = ask(Verb::Retry { release: named() }).await.unwrap_err();
-    assert!(refused.contains("nothing to retry"), "{refused}");
+    for verb in [Verb::Retry { release: named() }, Verb::Undo { release: named() }] {
+        let refused = ask(verb).await.unwrap_err();
+        assert!(refused.contains("has version 2 on trial"), "{refused}");
+    }
     let outcome = json!({"reason": "Aborted", "message": "a person asked for it"});
     let rolled_back = json!({"status": {
         "canary": null,
         "rejected": {"version": "2", "revision": "bbbbbbbb", "outcome": outcome},
         "history": [{
             "version": "2", "digest": "", "revision": "bbbbbbbb", "outcome": outcome, "at": "2026-11-24T09:00:00Z",
+        }, {
+            "version": "0", "digest": "", "revision": "cccccccc", "at": "2026-11-23T09:00:00Z",
+            "outcome": {"reason": "Promoted", "message": "it met the rule"},
         }],
     }});
     let params = PatchParams::default();
@@ -178,6 +178,9 @@ async fn a_person_asks_for_what_fits_and_is_told_what_does_not() {
         request(&api).await.as_deref(),
         Some("retry/bbbbbbbb@2026-11-24T09:00:00Z")
     );
+    let answer = ask(Verb::Undo { release: named() }).await.unwrap();
+    assert!(answer.contains("version 0 takes the place of 1"), "{answer}");
+    assert_eq!(request(&api).await.as_deref(), Some("undo/aaaaaaaa"));
     let refused = ask(Verb::Abort { release: named() }).await.unwrap_err();
     assert!(
         refused.contains("no canary under way: nothing to abort"),

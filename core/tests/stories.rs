@@ -762,6 +762,11 @@ fn a_person_promotes_at_once_or_step_by_step() {
     );
     world.ask(Verb::Promote);
     assert_eq!(world.run(10).phase(), Phase::Promoted);
+    let message = &world.state.history[0].outcome.message;
+    assert!(
+        message.ends_with("in place of v1, as a person asked"),
+        "{message}"
+    );
 
     world.request = stale;
     world.news.clear();

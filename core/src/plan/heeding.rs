@@ -142,6 +142,13 @@ impl Look<'_> {
         }
     }
 
+    /// Whether a person's word alone promotes it.
+    pub(super) fn is_asked_for(&self, version: &Version) -> bool {
+        let request = Request::new(Verb::Promote, &version.revision).to_string();
+        let answered = self.state.answered.as_ref();
+        answered.is_some_and(|answer| answer.is_followed && answer.request == request)
+    }
+
     fn hear_skip(&self, canary: &Canary, request: &Request) -> Heard {
         let step = canary.step.to_string();
         if request.occasion.as_ref() != Some(&step) {

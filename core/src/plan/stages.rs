@@ -447,9 +447,17 @@ impl Look<'_> {
             return self.or_unready(canary, Because::RoutePending(why));
         }
         let version = canary.version.clone();
+        let by_request = if self.is_asked_for(&version) {
+            ", as a person asked"
+        } else {
+            ""
+        };
         let message = match &self.state.stable {
             None => format!("{} is the first version and serves all traffic", version.name),
-            Some(stable) => format!("{} serves all traffic in place of {}", version.name, stable.name),
+            Some(stable) => format!(
+                "{} serves all traffic in place of {}{by_request}",
+                version.name, stable.name
+            ),
         };
         let told = news(
             &version.revision,

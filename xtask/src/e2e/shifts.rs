@@ -25,6 +25,8 @@ use crate::stack::HOST_PORT;
 
 /// Promotions, and as many aborts.
 const ROUNDS: usize = 100;
+/// Versions that an abort may miss before it meets one.
+const TRIES: usize = 10;
 /// Longest time until the release is where it is waited for.
 const DEADLINE: Duration = Duration::from_mins(2);
 /// Where aborts are meant to meet the canary, in turn.
@@ -176,6 +178,8 @@ fn promote(scene: &Scene, healthy: &Release, watch: &Watch, round: usize) -> Res
     Ok(!before.is_empty() && before.is_subset(&after))
 }
 
+/// One abort that met its canary. Promoting is over in tenths of a second: an abort that comes after it is ignored, as
+/// it must be, and another version is tried.
 fn abort(
     scene: &Scene,
     healthy: &Release,
@@ -184,38 +188,38 @@ fn abort(
     round: usize,
     stage: &str,
 ) -> Result<Abort> {
-    let version = format!("aborted-{round}");
-    release(scene, healthy, &version)?;
-    let is_at = |release: &Release, stage: &str| {
-        release.canary() == version && release.text("/status/canary/stage") == stage
-    };
-    if ["Growing", "Promoting"].contains(&stage) {
-        let soaking = watch.until("the canary soaks", |release| is_at(release, "Soaking"))?;
-        ask(
-            scene,
-            &format!("promote/{}", soaking.text("/status/canary/revision")),
-        )?;
+    for attempt in 0..TRIES {
+        let version = format!("aborted-{round}-{attempt}");
+        release(scene, healthy, &version)?;
+        let is_at = |release: &Release, stage: &str| {
+            release.canary() == version && release.text("/status/canary/stage") == stage
+        };
+        if ["Growing", "Promoting"].contains(&stage) {
+            let soaking = watch.until("the canary soaks", |release| is_at(release, "Soaking"))?;
+            let revision = soaking.text("/status/canary/revision");
+            ask(scene, &format!("promote/{revision}"))?;
+        }
+        let met = watch.until(&format!("the canary is {stage}"), |release| is_at(release, stage))?;
+        let revision = met.text("/status/canary/revision").to_owned();
+        let mark = format!("abort-{round}-{attempt}");
+        load.mark(&mark)?;
+        let request = format!("abort/{revision}");
+        ask(scene, &request)?;
+        let ended = watch.until("the end of the trial", |release| {
+            release.text("/status/request/asked") == request && release.canary().is_empty()
+        })?;
+        // A stage may be over before the abort arrives: it counts where the operator met it.
+        let answer = ended.text("/status/request/answer");
+        if let Some((_, stage)) = answer.split_once(" out of ") {
+            let stage = stage.to_owned();
+            return Ok(Abort {
+                mark,
+                revision,
+                stage,
+            });
+        }
     }
-    let met = watch.until(&format!("the canary is {stage}"), |release| is_at(release, stage))?;
-    let revision = met.text("/status/canary/revision").to_owned();
-    let mark = format!("abort-{round}");
-    load.mark(&mark)?;
-    ask(scene, &format!("abort/{revision}"))?;
-    let request = format!("abort/{revision}");
-    let ended = watch.until("the end of the trial", |release| {
-        release.text("/status/request/asked") == request && release.canary().is_empty()
-    })?;
-    let answer = ended.text("/status/request/answer");
-    // A stage may be over before the abort arrives: it counts where the operator met it.
-    let stage = answer
-        .split_once(" out of ")
-        .map_or(answer, |(_, stage)| stage)
-        .to_owned();
-    Ok(Abort {
-        mark,
-        revision,
-        stage,
-    })
+    bail!("{TRIES} aborts of round {round} came after the promotion")
 }
 
 /// Seconds from the abort to the canary's last answer, by stage.
@@ -255,7 +259,8 @@ impl Table {
              | requests | lost | failed | without an end | promotions in which every pod of the canary survived |\n\
              |---|---|---|---|---|\n| {sent} | {lost} | {failed} | {open} | {kept} of {ROUNDS} |\n\n\
              ## Aborts\n\nSeconds from writing the request to the last answer of the canary, the client's own time \
-             included; 0 where it was asked nothing any more. A stage counts as the operator met it.\n\n\
+             included; 0 where it was asked nothing any more. A stage counts as the operator met it; Shifting is over within a \
+             tenth of a second.\n\n\
              | stage | aborts | median | largest |\n|---|---|---|---|\n"
         );
         for (stage, seconds) in &self.0 {
