@@ -98,10 +98,8 @@ impl Look<'_> {
         match request.verb {
             Verb::Abort => {
                 let outcome = Outcome::new(Reason::Aborted, "a person asked for it");
-                {
-                    let words = format!("{name} is rolled back out of {:?}", canary.stage);
-                    Heard::Moves(self.roll_back(canary, outcome), words)
-                }
+                let words = format!("{name} is rolled back out of {:?}", canary.stage);
+                Heard::Moves(self.roll_back(canary, outcome), words)
             }
             Verb::Approve | Verb::Promote | Verb::Skip | Verb::Retry | Verb::Undo if self.policy.paused => {
                 Heard::Waits

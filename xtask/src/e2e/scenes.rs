@@ -29,7 +29,7 @@ const KILLS: [Duration; 3] = [
     Duration::from_secs(50),
 ];
 const TAKEOVER_MAX: Duration = Duration::from_secs(20);
-const IDLE: Duration = Duration::from_mins(2);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Plays all scenes under one load.
 pub(super) fn play(scene: &Scene, cluster: &Cluster, progress: &Progress, checks: &mut Checks) -> Result<()> {
@@ -305,7 +305,7 @@ fn idle(cluster: &Cluster, progress: &Progress, checks: &mut Checks) -> Result<(
         progress.say("  the idle operator's writes are not counted: this cluster keeps no audit log");
         return Ok(());
     };
-    let step = progress.step("two idle minutes");
+    let step = progress.step("an idle minute");
     let before = audit::writes(&log)?;
     thread::sleep(IDLE);
     let after = audit::writes(&log)?;
