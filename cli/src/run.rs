@@ -250,26 +250,19 @@ fn request(release: &ModelRelease, name: &str, verb: request::Verb) -> Result<(R
         }
         request::Verb::Skip => {
             let canary = canary()?;
-            let request = Request {
-                occasion: Some(canary.step.to_string()),
-                ..of_canary(canary)
-            };
-            (
-                request,
-                format!(
-                    "step {} of version {} is taken as passed",
-                    canary.step, canary.arm.version
-                ),
-            )
+            let revision = Revision::recorded(&canary.arm.revision);
+            let promise = format!(
+                "step {} of version {} is taken as passed",
+                canary.step, canary.arm.version
+            );
+            (Request::on(verb, &revision, canary.step), promise)
         }
         request::Verb::Retry => {
             at_rest(&status, name)?;
-            let rollback = state(&status).retry();
-            let Some((rejected, rollback)) = status.rejected.as_ref().zip(rollback) else {
+            let retry = status.rejected.as_ref().zip(state(&status).retry());
+            let Some((rejected, request)) = retry else {
                 bail!("{name} has no version that was rolled back: nothing to retry");
             };
-            let request = format!("{}/{rollback}", verb.as_str());
-            let request = request.parse().context("the status is malformed")?;
             (
                 request,
                 format!("version {} is tried once more", rejected.version),

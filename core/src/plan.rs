@@ -380,12 +380,12 @@ impl State {
         }
     }
 
-    /// What names the last rollback, where its version is not tried again by itself: its revision, `@` and its time.
-    pub fn retry(&self) -> Option<String> {
+    /// What asks to try the version again that is not tried by itself: it names its last rollback by the time.
+    pub fn retry(&self) -> Option<Request> {
         let (version, _) = self.rejected.as_ref()?;
         let of_it = |past: &&Past| past.version.revision == version.revision;
         let past = self.history.iter().find(of_it)?;
-        Some(format!("{}@{}", version.revision, past.at))
+        Some(Request::on(Verb::Retry, &version.revision, past.at))
     }
 
     /// The weight that the current step gives the canary.

@@ -37,6 +37,12 @@ impl Revision {
         Self(text.to_owned())
     }
 
+    /// The revision that somebody wrote, if it is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_one = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_one.then(|| Self(text.to_owned()))
+    }
+
     /// The text of labels, names and headers.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -174,9 +174,7 @@ impl Rule {
 
 /// The revision of a release that a Service is of.
 fn revision(service: &str, release: &str) -> Option<Revision> {
-    let revision = service.strip_prefix(release)?.strip_prefix('-')?;
-    let is_one = revision.len() == 8 && revision.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_one.then(|| Revision::recorded(revision))
+    Revision::parse(service.strip_prefix(release)?.strip_prefix('-')?)
 }
 
 impl Parent {

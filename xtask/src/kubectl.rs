@@ -76,6 +76,21 @@ impl Kubectl {
         .map(drop)
     }
 
+    /// Merges a patch into an object (`kind/name`).
+    pub(crate) fn merge(&self, namespace: &str, object: &str, patch: &Value) -> Result<()> {
+        self.run([
+            "patch",
+            "--namespace",
+            namespace,
+            "--type=merge",
+            object,
+            "--patch",
+        ])
+        .arg(patch.to_string())
+        .output()
+        .map(drop)
+    }
+
     /// Deletes what `args` name; nothing there is fine.
     pub(crate) fn delete(&self, args: &[&str]) -> Result<()> {
         self.run(["delete", "--ignore-not-found"])

@@ -78,48 +78,43 @@ impl Look<'_> {
     }
 
     fn hear(&self, request: &Request) -> Heard {
-        match request.verb {
+        let hear: fn(&Self, &Canary, &Request) -> Heard = match request.verb {
             Verb::Retry => return self.hear_retry(request),
             Verb::Undo => return self.hear_undo(request),
-            Verb::Abort | Verb::Approve | Verb::Promote | Verb::Skip => {}
-        }
-        let Some(canary) = self
-            .state
-            .canary
-            .as_ref()
-            .filter(|canary| canary.version.revision == request.revision)
-        else {
+            Verb::Abort => Self::hear_abort,
+            Verb::Approve => Self::hear_approve,
+            Verb::Promote => Self::hear_promote,
+            Verb::Skip => Self::hear_skip,
+        };
+        let on_trial = self.state.canary.as_ref();
+        let Some(canary) = on_trial.filter(|canary| canary.version.revision == request.revision) else {
             return Heard::Ignored(format!("no canary of revision {} is on trial", request.revision));
         };
         if canary.stage == Stage::RollingBack {
             return Heard::Ignored("the canary is being rolled back already".into());
         }
-        let name = &canary.version.name;
-        match request.verb {
-            Verb::Abort => {
-                let outcome = Outcome::new(Reason::Aborted, "a person asked for it");
-                let words = format!("{name} is rolled back out of {:?}", canary.stage);
-                Heard::Moves(self.roll_back(canary, outcome), words)
-            }
-            Verb::Approve | Verb::Promote | Verb::Skip | Verb::Retry | Verb::Undo if self.policy.paused => {
-                Heard::Waits
-            }
-            Verb::Approve => {
-                let approved = Canary {
-                    is_approved: true,
-                    ..canary.clone()
-                };
-                Heard::Noted(
-                    self.with(approved),
-                    format!("{name} may be promoted when it has passed"),
-                )
-            }
-            Verb::Promote => self.hear_promote(canary),
-            Verb::Skip | Verb::Retry | Verb::Undo => self.hear_skip(canary, request),
+        if self.policy.paused && request.verb != Verb::Abort {
+            return Heard::Waits;
         }
+        hear(self, canary, request)
     }
 
-    fn hear_promote(&self, canary: &Canary) -> Heard {
+    fn hear_abort(&self, canary: &Canary, _: &Request) -> Heard {
+        let outcome = Outcome::new(Reason::Aborted, "a person asked for it");
+        let words = format!("{} is rolled back out of {:?}", canary.version.name, canary.stage);
+        Heard::Moves(self.roll_back(canary, outcome), words)
+    }
+
+    fn hear_approve(&self, canary: &Canary, _: &Request) -> Heard {
+        let approved = Canary {
+            is_approved: true,
+            ..canary.clone()
+        };
+        let words = format!("{} may be promoted when it has passed", canary.version.name);
+        Heard::Noted(self.with(approved), words)
+    }
+
+    fn hear_promote(&self, canary: &Canary, _: &Request) -> Heard {
         let words = format!("{} is promoted without more evidence", canary.version.name);
         match canary.stage {
             Stage::Growing | Stage::Promoting | Stage::RollingBack => {
@@ -173,11 +168,7 @@ impl Look<'_> {
     }
 
     fn hear_retry(&self, request: &Request) -> Heard {
-        let asked = request
-            .occasion
-            .as_ref()
-            .map(|at| format!("{}@{at}", request.revision));
-        if asked.is_none() || asked != self.state.retry() || self.state.canary.is_some() {
+        if self.state.retry().as_ref() != Some(request) || self.state.canary.is_some() {
             return Heard::Ignored("that is not the last rollback of the wanted version".into());
         }
         if self.policy.paused {

@@ -131,16 +131,14 @@ impl FromStr for Request {
             Some((revision, occasion)) => (revision, Some(occasion.to_owned())),
             None => (rest, None),
         };
-        let is_revision = revision.len() == 8 && revision.bytes().all(|byte| byte.is_ascii_hexdigit());
         let verb = Verb::ALL.into_iter().find(|known| known.as_str() == verb);
-        match verb.filter(|_| is_revision && text.len() <= 100) {
-            Some(verb) => Ok(Self {
-                verb,
-                revision: Revision::recorded(revision),
-                occasion,
-            }),
-            None => Err(wrong()),
-        }
+        let known = verb.zip(Revision::parse(revision));
+        let (verb, revision) = known.filter(|_| text.len() <= 100).ok_or_else(wrong)?;
+        Ok(Self {
+            verb,
+            revision,
+            occasion,
+        })
     }
 }
 

@@ -132,8 +132,8 @@ impl World {
 
     /// Asks to try again what was rolled back last.
     pub(crate) fn ask_to_retry(&mut self) {
-        let rollback = self.state.retry().expect("something was rolled back");
-        self.request = Some(format!("retry/{rollback}"));
+        let retry = self.state.retry().expect("something was rolled back");
+        self.request = Some(retry.to_string());
     }
 
     pub(crate) fn policy(&self) -> Policy {

@@ -147,10 +147,10 @@ impl World {
                 json!({"metadata": {"annotations": {REQUEST_ANNOTATION: format!("abort/{}", canary.arm.revision)}}})
             }
             Deed::Retry => {
-                let name = serin_core::status::state(&status)
+                let retry = serin_core::status::state(&status)
                     .retry()
                     .expect("a retry is of a rollback");
-                json!({"metadata": {"annotations": {REQUEST_ANNOTATION: format!("retry/{name}")}}})
+                json!({"metadata": {"annotations": {REQUEST_ANNOTATION: retry.to_string()}}})
             }
             Deed::Delete => {
                 self.api().delete(NAME, &DeleteParams::default()).await.unwrap();

@@ -45,6 +45,11 @@ impl Release {
             && self.0.pointer("/status/canary/observedWeight").is_some()
     }
 
+    /// Whether `version` is on trial and some of its soak has been observed.
+    pub(crate) fn is_observed(&self, version: &str) -> bool {
+        self.canary() == version && self.is_soaking() && !self.text("/status/display/soak").starts_with("0s")
+    }
+
     /// Why `version` was withdrawn, if its trial ended so.
     pub(crate) fn withdrawal(&self, version: &str) -> Option<String> {
         let rejected = self.text("/status/rejected/version") == version && self.canary().is_empty();

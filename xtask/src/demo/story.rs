@@ -110,19 +110,7 @@ fn chapter(progress: &Progress, title: &str) {
 
 /// Merges a patch into the release.
 pub(crate) fn patch(scene: &Scene, patch: &Value) -> Result<()> {
-    scene
-        .kubectl
-        .run([
-            "patch",
-            "--namespace",
-            NAMESPACE,
-            "--type=merge",
-            &format!("mrel/{RELEASE}"),
-            "--patch",
-        ])
-        .arg(patch.to_string())
-        .output()
-        .map(drop)
+    scene.kubectl.merge(NAMESPACE, &format!("mrel/{RELEASE}"), patch)
 }
 
 /// Waits for a state of the release; shows every state on the way.

@@ -12,6 +12,7 @@ mod shifts;
 
 use anyhow::{Result, bail};
 use console::style;
+use serde_json::Value;
 
 use crate::cluster;
 use crate::demo;
@@ -48,6 +49,18 @@ impl Checks {
             progress.say(format!("  {} {what}: {seen}", style("✗").red()));
         }
     }
+
+    /// Notes whether a load was answered in full: nothing lost, nothing bad that nobody spoiled, nothing left open.
+    pub(crate) fn all_answered(&mut self, progress: &Progress, what: &str, report: &Value) {
+        let bad = unanswered(report);
+        let seen = format!("{} sent, lost/failed/open {bad:?}", report["totals"]["sent"]);
+        self.check(progress, what, bad == [0, 0, 0], &seen);
+    }
+}
+
+/// Lost, failed and open requests of a load's final report.
+pub(crate) fn unanswered(report: &Value) -> [u64; 3] {
+    ["lost", "failed", "inFlight"].map(|name| report["totals"][name].as_u64().unwrap_or(u64::MAX))
 }
 
 /// Plays everything on a cluster of its own and removes it afterwards, whatever happened.

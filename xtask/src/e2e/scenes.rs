@@ -39,13 +39,7 @@ pub(super) fn play(scene: &Scene, cluster: &Cluster, progress: &Progress, checks
     bad_models(scene, cluster, progress, checks)?;
     outage(scene, progress, checks)?;
     let report = load.stop()?;
-    let bad = ["lost", "failed", "inFlight"].map(|name| report["totals"][name].as_u64().unwrap_or(u64::MAX));
-    checks.check(
-        progress,
-        "no request lost over all of it",
-        bad == [0, 0, 0],
-        &format!("{} sent, lost/failed/open {bad:?}", report["totals"]["sent"]),
-    );
+    checks.all_answered(progress, "no request lost over all of it", &report);
     borrowed::play(scene, progress, checks)?;
     idle(cluster, progress, checks)
 }
@@ -77,11 +71,7 @@ fn killed(scene: &Scene, progress: &Progress, checks: &mut Checks) -> Result<()>
         scene,
         progress,
         "a soak during which the operator is killed",
-        |release| {
-            release.canary() == version
-                && release.is_soaking()
-                && !release.text("/status/display/soak").starts_with("0s")
-        },
+        |release| release.is_observed(version),
     )?;
     let revision = canary.text("/status/canary/revision").to_owned();
     let began = Instant::now();
@@ -268,11 +258,7 @@ fn outage(scene: &Scene, progress: &Progress, checks: &mut Checks) -> Result<()>
         scene,
         progress,
         "a soak during which Prometheus goes away",
-        |release| {
-            release.canary() == version
-                && release.is_soaking()
-                && !release.text("/status/display/soak").starts_with("0s")
-        },
+        |release| release.is_observed(version),
     )?;
     scale("--replicas=0")?;
     let held = until(scene, progress, "the outage is said", |release| {

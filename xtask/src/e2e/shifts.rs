@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Deserializer, Value, json};
 
-use super::Checks;
+use super::{Checks, unanswered};
 use crate::demo::install::{NAMESPACE, RELEASE, Scene};
 use crate::demo::load::{Load, RATE};
 use crate::demo::release::{Release, pod_uids};
@@ -123,12 +123,10 @@ pub(super) fn play(scene: &Scene, out: &Path, progress: &Progress, checks: &mut 
     step.done();
     let report = load.stop()?;
     let table = Table::of(&report, &aborts);
-    let lost = ["lost", "failed", "inFlight"].map(|name| report["totals"][name].as_u64().unwrap_or(u64::MAX));
-    checks.check(
+    checks.all_answered(
         progress,
         &format!("{ROUNDS} promotions and {ROUNDS} aborts lose no request"),
-        lost == [0, 0, 0],
-        &format!("{} sent, lost/failed/open {lost:?}", report["totals"]["sent"]),
+        &report,
     );
     checks.check(
         progress,
@@ -142,7 +140,8 @@ pub(super) fn play(scene: &Scene, out: &Path, progress: &Progress, checks: &mut 
         table.quantile(0.99) <= 1.0,
         &format!("{:.2} s", table.quantile(0.99)),
     );
-    let text = table.page(report["totals"]["sent"].as_u64().unwrap_or(0), lost, kept);
+    let sent = report["totals"]["sent"].as_u64().unwrap_or(0);
+    let text = table.page(sent, unanswered(&report), kept);
     fs::write(out, text).with_context(|| format!("cannot write {}", out.display()))
 }
 
@@ -178,7 +177,7 @@ fn promote(scene: &Scene, healthy: &Release, watch: &Watch, round: usize) -> Res
     Ok(!before.is_empty() && before.is_subset(&after))
 }
 
-/// One abort that met its canary. Promoting is over in tenths of a second: an abort that comes after it is ignored, as
+/// One abort that met its canary. Promoting is soon over: an abort that comes after it is ignored, as
 /// it must be, and another version is tried.
 fn abort(
     scene: &Scene,
@@ -259,8 +258,8 @@ impl Table {
              | requests | lost | failed | without an end | promotions in which every pod of the canary survived |\n\
              |---|---|---|---|---|\n| {sent} | {lost} | {failed} | {open} | {kept} of {ROUNDS} |\n\n\
              ## Aborts\n\nSeconds from writing the request to the last answer of the canary, the client's own time \
-             included; 0 where it was asked nothing any more. A stage counts as the operator met it; Shifting is over within a \
-             tenth of a second.\n\n\
+             included; 0 where it was asked nothing any more. A stage counts as the operator met it: most \
+             aborts meant for Shifting, which is soon over, met Soaking.\n\n\
              | stage | aborts | median | largest |\n|---|---|---|---|\n"
         );
         for (stage, seconds) in &self.0 {
