@@ -96,8 +96,9 @@ impl Page {
         }
         writeln!(
             text,
-            "\nThe last two are rivals whose limits were set, on {} other healthy soaks of the service described \
-             above, so that they withdraw about 1 % over the whole soak: nobody has those soaks beforehand.\n",
+            "\nThe last four are rivals whose limits were set, on {} other healthy soaks of each kind, so that they \
+             withdraw about 1 % over the whole soak: two for the service of the first row, two for whichever row they \
+             do worst in, as serin's promise speaks of all of them. Nobody has those soaks beforehand.\n",
             self.runs
         )?;
         Ok(())
@@ -110,7 +111,8 @@ impl Page {
              that the canary answered; a share where not all were withdrawn. serin answers another question than the \
              z-tests: not \"worse at all\" but \"worse than the margins allow\" (errors 1.2 times, mean 1.1 times \
              stable's), so a mean + 10 % is inside its margin. And no block may add more than a factor of 10 to any bet, \
-             so that one burst never withdraws a canary: a withdrawal takes three looks at least.\n\n| canary | {} |\n|---|{}",
+             so that one burst never withdraws a canary: evidence takes three looks at least. That every request fails \
+             is seen at the first look with 15.\n\n| canary | {} |\n|---|{}",
             self.some,
             self.methods.join(" | "),
             "---|".repeat(self.methods.len())

@@ -112,14 +112,29 @@ pub enum Verb {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Expected {
     /// Requests per second to both arms together.
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
     pub requests_per_second: Option<f64>,
     /// Share of them that fails, for example `0.5%`.
     #[arg(long, value_name = "PERCENT", default_value = "0.5%")]
     pub errors: String,
     /// Mean latency of the others.
-    #[arg(long, value_name = "DURATION", default_value = "300ms")]
+    #[arg(long, value_name = "DURATION", default_value = "300ms", value_parser = mean)]
     pub mean: Period,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: Option<f64> = text.parse().ok();
+    rate.filter(|rate| rate.is_finite() && *rate > 0.0)
+        .ok_or_else(|| "write a number above 0, for example 20".into())
+}
+
+fn mean(text: &str) -> Result<Period, String> {
+    let mean: Period = text.parse().map_err(|error| format!("{error}"))?;
+    if mean.get().is_positive() {
+        Ok(mean)
+    } else {
+        Err("write a duration above 0, for example 300ms".into())
+    }
 }
 
 /// Where a decision record comes from: the cluster, or a file.
@@ -181,4 +196,23 @@ pub enum Output {
     Text,
     /// The objects, for machines.
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[test]
+    fn traffic_that_cannot_be_is_refused_with_a_remedy() {
+        for (flag, value, words) in [
+            ("--requests-per-second", "0", "write a number above 0"),
+            ("--requests-per-second", "NaN", "write a number above 0"),
+            ("--mean", "0s", "write a duration above 0"),
+        ] {
+            let flag = format!("{flag}={value}");
+            let refused = Args::try_parse_from(["kubectl-serin", "lint", "release.yaml", &flag]).unwrap_err();
+            assert!(refused.to_string().contains(words), "{refused}");
+        }
+    }
 }

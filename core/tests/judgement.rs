@@ -4,8 +4,8 @@
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use serin_core::judge::{
-    Arm, Beside, Block, Claim, Condition, Design, FloorBet, Health, Histogram, Late, Layout, MeanBet,
-    MeanPrior, MeanRatio, Method, Null, Reference, Run, Settings, Trials, TwoArm, Verdict,
+    AbortReason, Arm, Beside, Block, Claim, Condition, Design, FloorBet, Health, Histogram, Late, Layout,
+    MeanBet, MeanPrior, MeanRatio, Method, Null, Reference, Run, Settings, Trials, TwoArm, Verdict,
 };
 
 fn binomial(n: u64, k: u64, p: f64) -> f64 {
@@ -273,26 +273,33 @@ fn the_classic_rule_is_exact_over_half_a_day() {
 #[test]
 fn a_total_failure_is_seen_at_the_first_look_with_fifteen_requests() {
     let settings = Settings::default();
-    let mut run = Run::new(settings.clone()).unwrap();
-    let failing = Arm {
-        requests: Trials::new(5, 5),
-        latencies: settings.layout.empty(),
-        quality: None,
-    };
-    let block = Block::Seen {
-        canary: failing,
-        stable: served(&settings, 45, 300.0),
-    };
-    let verdicts: Vec<bool> = (0..3)
-        .map(|_| {
-            matches!(
-                run.look(&block, &Late::default(), &Beside::default(), Health::Fine)
-                    .verdict,
-                Verdict::Abort(_)
-            )
+    let withdrawn_after = |requests: u64, stable: (u64, u64)| {
+        let mut run = Run::new(settings.clone()).unwrap();
+        let block = Block::Seen {
+            canary: Arm {
+                requests: Trials::new(requests, requests),
+                latencies: settings.layout.empty(),
+                quality: None,
+            },
+            stable: Arm {
+                requests: Trials::new(stable.0, stable.1),
+                ..served(&settings, stable.1, 300.0)
+            },
+        };
+        (1..=10).find(|_| {
+            let look = run.look(&block, &Late::default(), &Beside::default(), Health::Fine);
+            look.verdict == Verdict::Abort(AbortReason::AllRequestsFail)
         })
-        .collect();
-    assert_eq!(verdicts, [false, false, true]);
+    };
+    for (requests, look) in [(120, 1), (15, 1), (14, 2), (8, 2), (5, 3), (4, 3)] {
+        assert_eq!(
+            withdrawn_after(requests, (0, 45)),
+            Some(look),
+            "{requests} requests a look"
+        );
+    }
+    // What fails in both arms is not the canary's.
+    assert_eq!(withdrawn_after(120, (45, 45)), None);
 }
 
 #[test]

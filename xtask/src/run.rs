@@ -201,6 +201,15 @@ pub(crate) fn last_lines(text: &str) -> String {
         .join("\n")
 }
 
+/// Commit and machine of a figure, for people.
+pub(crate) fn measured_on() -> Result<String> {
+    let commit = Run::new("git")
+        .args(["describe", "--always", "--dirty", "--abbrev=10"])
+        .text()?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(format!("commit {}, {cores} cores", commit.trim()))
+}
+
 /// Whether `name` is a program in `PATH`, as `sh` sees it.
 pub(crate) fn is_installed(name: &str) -> bool {
     Run::new("sh")

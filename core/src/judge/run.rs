@@ -318,15 +318,27 @@ impl Run {
         worst.0
     }
 
-    /// Whether every canary request of the last blocks failed while stable's did not.
+    /// Whether every canary request of the last blocks failed while stable's did not: of some blocks, or of as few as
+    /// hold enough requests.
     fn all_requests_fail(&self) -> bool {
         let settings = &self.settings;
-        let failing = &self.memory.failing;
-        let all = |of: fn(&(Trials, Trials)) -> u64| failing.iter().map(of).sum::<u64>();
-        failing.len() == settings.total_failure_blocks
-            && failing.iter().all(|(canary, _)| canary.bad == canary.all)
-            && all(|(canary, _)| canary.all) >= settings.total_failure_requests
-            && all(|(_, stable)| stable.bad).saturating_mul(2) <= all(|(_, stable)| stable.all)
+        let (mut canary, mut stable) = (Trials::default(), Trials::default());
+        let newest_first = self.memory.failing.iter().rev();
+        for (blocks, (of_canary, of_stable)) in (1..).zip(newest_first) {
+            (canary, stable) = (canary.plus(*of_canary), stable.plus(*of_stable));
+            if canary.bad < canary.all {
+                return false;
+            }
+            let long =
+                blocks == settings.total_failure_blocks && canary.all >= settings.total_failure_requests;
+            let at_once = settings.total_failure_at_once;
+            if (long || at_once.is_some_and(|enough| canary.all >= enough))
+                && stable.bad.saturating_mul(2) <= stable.all
+            {
+                return true;
+            }
+        }
+        false
     }
 
     fn conditions(&self) -> Vec<Condition> {

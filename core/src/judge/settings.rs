@@ -166,6 +166,10 @@ pub struct Settings {
     pub total_failure_blocks: usize,
     /// Requests that these blocks hold at least.
     pub total_failure_requests: u64,
+    /// Requests that are enough in however few blocks, where every one of them fails; none always waits for the
+    /// blocks above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_failure_at_once: Option<u64>,
     /// Blocks over which stable's own health is watched.
     pub baseline_blocks: usize,
     /// Error rate from which stable counts as unhealthy.
@@ -252,6 +256,7 @@ impl Default for Settings {
             no_traffic_after: SignedDuration::from_mins(10),
             total_failure_blocks: 3,
             total_failure_requests: 10,
+            total_failure_at_once: Some(15),
             baseline_blocks: 10,
             baseline_error_limit: 0.05,
             on_inconclusive: OnInconclusive::Hold,

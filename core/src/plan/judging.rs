@@ -260,6 +260,7 @@ impl Look<'_> {
         *frozen
             == Settings {
                 tuning: frozen.tuning,
+                total_failure_at_once: frozen.total_failure_at_once,
                 ..asked
             }
     }

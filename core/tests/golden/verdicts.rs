@@ -17,6 +17,7 @@ fn settings(config: &Value) -> Settings {
         ])
         .unwrap(),
         tuning: Tuning::Wide,
+        total_failure_at_once: None,
         ..Settings::default()
     };
     let mut distribution = Distribution {
