@@ -6,6 +6,7 @@ mod schema;
 mod status;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{CustomResource, CustomResourceExt as _};
@@ -14,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::status::{
-    AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, MetricStatus,
-    ModelReleaseStatus, QuestionStatus, Rejected, RequestStatus, SoakStatus,
+    AdoptedStatus, AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry,
+    MetricStatus, ModelReleaseStatus, QuestionStatus, Rejected, RequestStatus, SoakStatus,
 };
 use crate::period::Period;
 
@@ -119,8 +120,50 @@ pub struct Serving {
     #[schemars(length(min = 1, max = 15))]
     pub port: String,
     /// Pod template. Every container gets `SERIN_MODEL_URI`, `SERIN_MODEL_DIGEST`, `SERIN_MODEL_VERSION` and
-    /// `SERIN_REVISION`. A change starts a new canary.
+    /// `SERIN_REVISION`. A change starts a new canary, and so does a change of a ConfigMap or Secret that they read:
+    /// each version reads a copy of its own, which stays as it is.
     pub template: Template,
+    /// ConfigMaps and Secrets of the template that are no part of a version: its pods read them as they are at the
+    /// time, and a change starts no canary. At most 50.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = serde_json::json!(["kind", "name"])))]
+    pub unversioned: Vec<Reference>,
+}
+
+/// A ConfigMap or Secret in the namespace of the release.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reference {
+    /// What it is.
+    pub kind: ReferenceKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = schema::object_name()))]
+    pub name: String,
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.as_str(), self.name)
+    }
+}
+
+/// The kinds that pods read configuration from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ReferenceKind {
+    /// What everybody may know.
+    ConfigMap,
+    /// What is not shown.
+    Secret,
+}
+
+impl ReferenceKind {
+    /// Name of the kind.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        }
+    }
 }
 
 /// A pod template, as in a Deployment. Checked by the API server when the first pods are asked for.

@@ -4,11 +4,12 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::PodSpec;
 use url::Url;
 
-use crate::crd::{Approval, Method, ModelReleaseSpec, NAME_MAX_LENGTH, OnNewVersion, Otherwise};
+use crate::configuration;
+use crate::crd::{Approval, Method, ModelReleaseSpec, NAME_MAX_LENGTH, OnNewVersion, Otherwise, Reference};
 use crate::digest::Digest;
 use crate::gate::Gate;
 use crate::judge::{self, OnInconclusive, OnUnavailable, Run, Settings};
-use crate::revision::Version;
+use crate::revision::Asked;
 use crate::selector::{Selector, SelectorError};
 
 /// A percentage of the traffic, 0 to 100.
@@ -53,8 +54,8 @@ pub struct Step {
 /// A release's `spec`, checked. Nothing in it can be wrong any more.
 #[derive(Debug)]
 pub struct Policy {
-    /// The version asked for, if any.
-    pub wanted: Option<Version>,
+    /// What is asked for, if anything.
+    pub asked: Option<Asked>,
     /// Why the wanted version may not get traffic; empty when every gate is open.
     pub closed_gates: Vec<String>,
     /// Pods of the stable version.
@@ -173,6 +174,11 @@ pub enum SpecError {
     )]
     Port(String),
     /// See the message.
+    #[error(
+        "spec.serving.unversioned names {0}, to which spec.serving.template does not refer: remove it, or correct its name"
+    )]
+    Unversioned(Reference),
+    /// See the message.
     #[error("spec.gates[{gate}].require does not compile: {why}")]
     Gate {
         /// Index of the gate.
@@ -200,7 +206,7 @@ impl SpecError {
             | Self::Bounds(_)
             | Self::Counter(_)
             | Self::Judgement(_) => "InvalidAnalysis",
-            Self::PodSpec(_) | Self::Port(_) => "InvalidTemplate",
+            Self::PodSpec(_) | Self::Port(_) | Self::Unversioned(_) => "InvalidTemplate",
             Self::Gate { .. } => "InvalidGate",
         }
     }
@@ -230,7 +236,7 @@ impl Policy {
         check_prometheus(spec)?;
         let steps = steps(spec)?;
         Ok(Self {
-            wanted: Version::wanted(spec),
+            asked: Asked::of(spec),
             closed_gates: closed_gates(spec)?,
             replicas: spec.serving.replicas,
             canary_replicas: spec.rollout.canary_replicas,
@@ -278,15 +284,19 @@ fn check_template(spec: &ModelReleaseSpec) -> Result<(), SpecError> {
         .map_err(|error| SpecError::PodSpec(error.to_string()))?;
     let names =
         |port: &k8s_openapi::api::core::v1::ContainerPort| port.name.as_deref() == Some(&*spec.serving.port);
-    if pod
+    if !pod
         .containers
         .iter()
         .flat_map(|container| container.ports.iter().flatten())
         .any(names)
     {
-        Ok(())
-    } else {
-        Err(SpecError::Port(spec.serving.port.clone()))
+        return Err(SpecError::Port(spec.serving.port.clone()));
+    }
+    let referred = configuration::all(&spec.serving.template.spec);
+    let is_idle = |reference: &&Reference| !referred.contains_key(reference);
+    match spec.serving.unversioned.iter().find(is_idle) {
+        Some(idle) => Err(SpecError::Unversioned(idle.clone())),
+        None => Ok(()),
     }
 }
 

@@ -3,13 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::crd::{
-    AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, MetricStatus,
-    ModelReleaseStatus, QuestionStatus, Rejected, RequestStatus, SoakStatus,
+    AdoptedStatus, AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry,
+    MetricStatus, ModelReleaseStatus, QuestionStatus, Rejected, RequestStatus, SoakStatus,
 };
 use crate::judge::{ArmTotals, Look, Settings};
 use crate::period::Period;
 use crate::plan::{
-    Answer, Because, Canary, Judgement, Observed, Past, Phase, Plan, RouteSeen, Soak, Stage, State,
+    Adopted, Answer, Because, Canary, Judgement, Observed, Past, Phase, Plan, RouteSeen, Soak, Stage, State,
 };
 use crate::policy::Policy;
 use crate::revision::{Revision, Version};
@@ -45,6 +45,10 @@ pub fn state(status: &ModelReleaseStatus) -> State {
             request: request.asked.clone(),
             is_followed: request.followed,
             words: request.answer.clone(),
+        }),
+        adopted: status.adopted.as_ref().map(|adopted| Adopted {
+            revision: Revision::recorded(&adopted.revision),
+            in_place_of: Revision::recorded(&adopted.in_place_of),
         }),
     }
 }
@@ -104,6 +108,10 @@ pub fn status(
             asked: answer.request.clone(),
             followed: answer.is_followed,
             answer: answer.words.clone(),
+        }),
+        adopted: state.adopted.as_ref().map(|adopted| AdoptedStatus {
+            revision: adopted.revision.to_string(),
+            in_place_of: adopted.in_place_of.to_string(),
         }),
         display: Display::default(),
     };

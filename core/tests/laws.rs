@@ -4,13 +4,14 @@
 mod world;
 
 use proptest::prelude::*;
+use serin_core::configuration::Configuration;
 use serin_core::crd::{Approval, ModelReleaseStatus, OnNewVersion};
 use serin_core::plan::{
     Action, Because, Canary, MetricsSeen, Plan, Request, RouteSeen, Split, Stage, Verb, plan,
 };
 use serin_core::record::Entry;
 use serin_core::status;
-use world::{Behaviour, HEALTHY, World};
+use world::{Behaviour, HEALTHY, World, limits, missing};
 
 /// One thing that may happen.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,10 @@ enum Happening {
     Ask(Verb),
     Meddle(i32),
     NoRoute,
+    /// Nothing is referred to; or something, which holds this; or something that is not there.
+    Nothing,
+    Holds(u8),
+    Missing,
 }
 
 fn behaviour() -> impl Strategy<Value = Behaviour> {
@@ -59,6 +64,9 @@ fn happening() -> impl Strategy<Value = Happening> {
             .prop_map(Happening::Ask),
         1 => (0i32..=100).prop_map(Happening::Meddle),
         1 => Just(Happening::NoRoute),
+        1 => Just(Happening::Nothing),
+        2 => (0u8..3).prop_map(Happening::Holds),
+        1 => Just(Happening::Missing),
     ]
 }
 
@@ -115,6 +123,9 @@ fn happen(world: &mut World, happening: Happening) {
             }
         }
         Happening::NoRoute => world.route = RouteSeen::Missing,
+        Happening::Nothing => world.configuration = Configuration::default(),
+        Happening::Holds(value) => world.configuration = limits(&value.to_string()),
+        Happening::Missing => world.configuration = missing(),
     }
 }
 
@@ -159,6 +170,20 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
                 action
             );
         }
+    }
+    // Nobody knows what is wanted while its configuration is missing: nothing is begun.
+    if matches!(seen.configuration, Configuration::Incomplete(_)) {
+        let is_begun = world.state.canary.is_none() && made.state.canary.is_some();
+        prop_assert!(
+            !is_begun || is_by_request(made, world),
+            "begun without its configuration"
+        );
+        prop_assert!(
+            !made
+                .actions
+                .iter()
+                .any(|action| matches!(action, Action::Deploy { .. }))
+        );
     }
     // Nothing is deleted that a route names, be it without a weight: gateways refuse such a route.
     for action in &made.actions {
@@ -219,6 +244,7 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
             .map(|c| (&c.version, c.stage, c.step, &c.run, c.soak))
     );
     prop_assert_eq!(read.stable, made.state.stable.clone());
+    prop_assert_eq!(read.adopted, made.state.adopted.clone());
     Ok(())
 }
 
@@ -242,6 +268,7 @@ proptest! {
         world.metrics = true;
         world.traffic = true;
         world.gateway = true;
+        world.configuration = limits("0");
         world.spec.paused = false;
         world.spec.rollout.approval = Approval::Automatic;
         // Without anything to compare with, a canary waits for its deadline.

@@ -43,9 +43,22 @@ pub struct ModelReleaseStatus {
     /// What a person last asked for by annotation, and what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestStatus>,
+    /// The revision that was there before its configuration was part of it, and goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<AdoptedStatus>,
     /// Texts for the columns of `kubectl get`.
     #[serde(default)]
     pub display: Display,
+}
+
+/// A revision that stands for another: its pods read their configuration from where it was written, not from copies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdoptedStatus {
+    /// The revision that goes on.
+    pub revision: String,
+    /// The revision that `spec` and its configuration make together.
+    pub in_place_of: String,
 }
 
 /// A request that was answered.

@@ -10,6 +10,7 @@
 )]
 
 mod calls;
+mod configuration;
 mod world;
 
 use futures::stream::{self, StreamExt as _};

@@ -123,6 +123,30 @@ impl World {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// The objects of a kind beside the release.
+    pub(crate) fn all<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Somebody changes the release.
+    pub(crate) async fn edit(&self, change: Value) {
+        self.api()
+            .patch(NAME, &PatchParams::default(), &Patch::Merge(change))
+            .await
+            .unwrap();
+    }
+
+    /// An operator of another time has written this status.
+    pub(crate) async fn tell(&self, change: Value) {
+        self.api()
+            .patch_status(NAME, &PatchParams::default(), &Patch::Merge(change))
+            .await
+            .unwrap();
+    }
+
     /// The release as a watch would show it now.
     pub(crate) async fn shown(&self) -> DeserializeGuard<ModelRelease> {
         let api: Api<DeserializeGuard<ModelRelease>> = Api::namespaced(self.client.clone(), &self.namespace);
@@ -157,10 +181,7 @@ impl World {
                 return;
             }
         };
-        self.api()
-            .patch(NAME, &PatchParams::default(), &Patch::Merge(wish))
-            .await
-            .unwrap();
+        self.edit(wish).await;
     }
 
     /// The operator looks until it has written something down or has nothing to do; then the world follows.
