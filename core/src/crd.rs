@@ -22,6 +22,8 @@ use crate::period::Period;
 
 /// Group and version of the API.
 pub const API_VERSION: &str = "serin.dev/v1alpha1";
+/// Label that names the release of an object.
+pub const RELEASE_LABEL: &str = "serin.dev/release";
 /// Annotation by which a person asks for something once: see [`crate::plan::Request`]. It names the revision it is
 /// meant for, so that one that comes late cannot hit the next canary.
 pub const REQUEST_ANNOTATION: &str = "serin.dev/request";
@@ -41,6 +43,11 @@ pub const NAME_MAX_LENGTH: usize = 50;
     category = "serin",
     namespaced,
     status = "ModelReleaseStatus",
+    scale(
+        spec_replicas_path = ".spec.serving.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
     derive = "PartialEq",
     doc = "Which model version to serve, and how a new one earns its traffic.",
     printcolumn(name = "Stable", type_ = "string", json_path = ".status.stable.version"),
@@ -111,9 +118,11 @@ pub struct ModelSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Serving {
-    /// Number of pods that serve the stable version.
+    /// Number of pods that carry all traffic: those of the stable version, and those to which a canary grows before it is
+    /// promoted. Leave it out where an autoscaler owns it, by the scale of the release. With 0 nothing serves, a trial is
+    /// taken back, and none begins.
     #[serde(default = "two")]
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
     /// Name of the container port that answers requests and `/metrics`.
     #[serde(default = "http")]

@@ -5,7 +5,9 @@ use k8s_openapi::api::core::v1::PodSpec;
 use url::Url;
 
 use crate::configuration;
-use crate::crd::{Approval, Method, ModelReleaseSpec, NAME_MAX_LENGTH, OnNewVersion, Otherwise, Reference};
+use crate::crd::{
+    Approval, Method, ModelReleaseSpec, NAME_MAX_LENGTH, OnNewVersion, Otherwise, RELEASE_LABEL, Reference,
+};
 use crate::digest::Digest;
 use crate::gate::Gate;
 use crate::judge::{self, OnInconclusive, OnUnavailable, Run, Settings};
@@ -58,7 +60,9 @@ pub struct Policy {
     pub asked: Option<Asked>,
     /// Why the wanted version may not get traffic; empty when every gate is open.
     pub closed_gates: Vec<String>,
-    /// Pods of the stable version.
+    /// Selects the pods of the release.
+    pub selector: String,
+    /// Pods that carry all traffic; with 0 the release is asleep.
     pub replicas: i32,
     /// Pods of a canary while it soaks.
     pub canary_replicas: i32,
@@ -163,7 +167,9 @@ pub enum SpecError {
     #[error("spec.analysis cannot be judged by: {0}")]
     Judgement(String),
     /// See the message.
-    #[error("spec.serving.replicas and spec.rollout.canaryReplicas must be at least 1, they are {0} and {1}")]
+    #[error(
+        "spec.serving.replicas must be at least 0 and spec.rollout.canaryReplicas at least 1, they are {0} and {1}"
+    )]
     Replicas(i32, i32),
     /// See the message.
     #[error("spec.serving.template.spec is no pod spec: {0}")]
@@ -221,7 +227,7 @@ impl Policy {
         if name.len() > NAME_MAX_LENGTH {
             return Err(SpecError::Name(name.to_owned()));
         }
-        if spec.serving.replicas < 1 || spec.rollout.canary_replicas < 1 {
+        if spec.serving.replicas < 0 || spec.rollout.canary_replicas < 1 {
             return Err(SpecError::Replicas(
                 spec.serving.replicas,
                 spec.rollout.canary_replicas,
@@ -238,6 +244,7 @@ impl Policy {
         Ok(Self {
             asked: Asked::of(spec),
             closed_gates: closed_gates(spec)?,
+            selector: format!("{RELEASE_LABEL}={name}"),
             replicas: spec.serving.replicas,
             canary_replicas: spec.rollout.canary_replicas,
             judge: settings(spec, &steps)?,
@@ -253,6 +260,13 @@ impl Policy {
             warm_up: spec.analysis.warm_up.get(),
             paused: spec.paused,
         })
+    }
+}
+
+impl Policy {
+    /// Whether nothing is to serve, as whoever scales the release wants it.
+    pub fn is_asleep(&self) -> bool {
+        self.replicas == 0
     }
 }
 

@@ -82,6 +82,8 @@ pub fn status(
         observed_generation: generation,
         phase: plan.phase(),
         conditions: Vec::new(),
+        replicas: size(state, seen),
+        selector: policy.selector.clone(),
         stable: state.stable.as_ref().map(arm),
         canary: state.canary.as_ref().map(|canary| CanaryStatus {
             arm: arm(&canary.version),
@@ -118,6 +120,16 @@ pub fn status(
     status.display = display(&status, &plan.because.to_string());
     status.conditions = conditions(before, plan, policy, seen, generation, now);
     status
+}
+
+/// Pods of the version that carries the traffic, or is to carry it as the first one. Those of a canary beside it are
+/// none: they come and go with the trial, and whoever scales the release would count them twice.
+fn size(state: &State, seen: &Observed) -> i32 {
+    let first = state.canary.as_ref().map(|canary| &canary.version);
+    let serving = state.stable.as_ref().or(first);
+    serving
+        .and_then(|version| seen.workloads.get(&version.revision))
+        .map_or(0, |workload| workload.existing)
 }
 
 /// The status for a `spec` that cannot be carried out: everything as it was, and what to mend.

@@ -34,6 +34,8 @@ enum Happening {
     Nothing,
     Holds(u8),
     Missing,
+    /// An autoscaler wants this many pods.
+    Scale(i32),
 }
 
 fn behaviour() -> impl Strategy<Value = Behaviour> {
@@ -67,6 +69,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Nothing),
         2 => (0u8..3).prop_map(Happening::Holds),
         1 => Just(Happening::Missing),
+        2 => (0i32..5).prop_map(Happening::Scale),
     ]
 }
 
@@ -126,6 +129,7 @@ fn happen(world: &mut World, happening: Happening) {
         Happening::Nothing => world.configuration = Configuration::default(),
         Happening::Holds(value) => world.configuration = limits(&value.to_string()),
         Happening::Missing => world.configuration = missing(),
+        Happening::Scale(replicas) => world.spec.serving.replicas = replicas,
     }
 }
 
@@ -155,13 +159,14 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
         let aborted = plan(&policy, &world.state, &asked, world.now);
         prop_assert_eq!(aborted.wished_split(&policy).weight(&canary.version.revision), 0);
     }
-    // Stable is never scaled down while traffic may point at it.
+    // Stable is never scaled to nothing while traffic may point at it, unless that is what is asked for.
     for action in &made.actions {
         if let Action::Scale {
             revision,
             replicas: 0,
         }
         | Action::Delete(revision) = action
+            && !policy.is_asleep()
         {
             prop_assert_eq!(
                 world.carried().weight(revision),
@@ -178,11 +183,10 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
             !is_begun || is_by_request(made, world),
             "begun without its configuration"
         );
+        let deploys = |action: &Action| matches!(action, Action::Deploy { .. });
         prop_assert!(
-            !made
-                .actions
-                .iter()
-                .any(|action| matches!(action, Action::Deploy { .. }))
+            !made.actions.iter().any(deploys),
+            "deployed without its configuration"
         );
     }
     // Nothing is deleted that a route names, be it without a weight: gateways refuse such a route.
@@ -269,6 +273,7 @@ proptest! {
         world.traffic = true;
         world.gateway = true;
         world.configuration = limits("0");
+        world.spec.serving.replicas = world.spec.serving.replicas.max(1);
         world.spec.paused = false;
         world.spec.rollout.approval = Approval::Automatic;
         // Without anything to compare with, a canary waits for its deadline.

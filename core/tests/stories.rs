@@ -3,6 +3,8 @@
 
 #[path = "stories/configuration.rs"]
 mod configuration;
+#[path = "stories/scaling.rs"]
+mod scaling;
 mod world;
 
 use serin_core::crd::{Approval, OnNewVersion};

@@ -129,63 +129,76 @@ pub(crate) async fn read(
     let references = references(&spec.serving);
     if references.is_empty() {
         ctx.known.forget(&id.namespace, &id.name);
-        return Ok((Configuration::default(), Contents::default()));
+        return Ok((Configuration::default(), Contents::new()));
     }
     ctx.known.expect(id, &references);
-    let found = try_join_all(references.keys().map(|reference| find(id, reference, ctx))).await?;
-    let (mut versions, mut contents, mut missing) = (Versions::new(), Contents::new(), Vec::new());
-    for ((reference, need), found) in references.iter().zip(found) {
-        let version = match found {
-            Found::Object { version, content } => {
-                contents.insert(reference.clone(), content);
-                version
-            }
-            Found::Nothing if *need == Need::Optional => None,
-            Found::Nothing => {
-                let (kind, name) = (reference.kind.as_str(), &reference.name);
-                missing.push(format!("there is no {kind} {name} beside the release: create it"));
-                None
-            }
-            Found::Forbidden => {
-                missing.push(forbidden(reference));
-                None
-            }
-        };
-        versions.insert(reference.clone(), version);
-    }
+    let Gathered {
+        mut versions,
+        contents,
+        missing,
+    } = gather(id, &references, ctx).await?;
     if !missing.is_empty() {
         let configuration = Configuration::Incomplete(missing);
         ctx.known.note(id, versions, configuration.clone());
-        return Ok((configuration, Contents::default()));
+        return Ok((configuration, Contents::new()));
     }
-    let has_secret = references
-        .keys()
-        .any(|reference| reference.kind == ReferenceKind::Secret);
-    let key = if has_secret {
-        let (version, key) = key(id, ctx).await?;
-        let reference = Reference {
-            kind: ReferenceKind::Secret,
-            name: id.key_name(),
-        };
-        versions.insert(reference, version);
+    let is_secret = |reference: &Reference| reference.kind == ReferenceKind::Secret;
+    let key = if references.keys().any(is_secret) {
+        let (of, version, key) = key(id, ctx).await?;
+        versions.insert(of, version);
         key
     } else {
         Vec::new()
     };
     let nothing = Content::default();
-    let digest = |reference: &Reference| {
-        let key = match reference.kind {
-            ReferenceKind::ConfigMap => &[],
-            ReferenceKind::Secret => key.as_slice(),
-        };
-        contents.get(reference).unwrap_or(&nothing).digest(key)
-    };
-    let digests = references
-        .keys()
-        .map(|reference| (reference.clone(), digest(reference)));
+    let digests = references.keys().map(|reference| {
+        let key = if is_secret(reference) { key.as_slice() } else { &[] };
+        let content = contents.get(reference).unwrap_or(&nothing);
+        (reference.clone(), content.digest(key))
+    });
     let configuration = Configuration::Known(digests.collect());
     ctx.known.note(id, versions, configuration.clone());
     Ok((configuration, contents))
+}
+
+/// What stands under the names of references.
+#[derive(Default)]
+struct Gathered {
+    versions: Versions,
+    contents: Contents,
+    /// What should be there and is not, in words.
+    missing: Vec<String>,
+}
+
+async fn gather(
+    id: &Identity,
+    references: &BTreeMap<Reference, Need>,
+    ctx: &Context,
+) -> Result<Gathered, Error> {
+    let found = try_join_all(references.keys().map(|reference| find(id, reference, ctx))).await?;
+    let mut gathered = Gathered::default();
+    for ((reference, need), found) in references.iter().zip(found) {
+        let version = match found {
+            Found::Object { version, content } => {
+                gathered.contents.insert(reference.clone(), content);
+                version
+            }
+            Found::Nothing => {
+                if *need == Need::Required {
+                    let (kind, name) = (reference.kind.as_str(), &reference.name);
+                    let words = format!("there is no {kind} {name} beside the release: create it");
+                    gathered.missing.push(words);
+                }
+                None
+            }
+            Found::Forbidden => {
+                gathered.missing.push(forbidden(reference));
+                None
+            }
+        };
+        gathered.versions.insert(reference.clone(), version);
+    }
+    Ok(gathered)
 }
 
 fn forbidden(reference: &Reference) -> String {
@@ -252,31 +265,34 @@ fn of_secret(object: Secret) -> Content {
     Content::of(values.map(|(key, value)| (key, value.0)))
 }
 
-/// The key of the digests of Secrets, and the version of the Secret that it is in. Made when it is needed first.
-async fn key(id: &Identity, ctx: &Context) -> Result<(Option<String>, Vec<u8>), Error> {
+/// The key of the digests of Secrets, with the Secret that it is in and its version. Made when it is needed first.
+async fn key(id: &Identity, ctx: &Context) -> Result<(Reference, Option<String>, Vec<u8>), Error> {
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), &id.namespace);
-    let name = id.key_name();
-    let read = || api.get_opt(&name);
-    let found = match read()
+    let of = Reference {
+        kind: ReferenceKind::Secret,
+        name: id.key_name(),
+    };
+    let found = api
+        .get_opt(&of.name)
         .await
-        .map_err(Error::api(format!("read the Secret {name}")))?
-    {
+        .map_err(Error::api(format!("read the {of}")))?;
+    let found = match found {
         Some(found) => found,
-        None => {
-            let made = build::key(id, KEY, random()?);
-            match api.create(&PostParams::default(), &made).await {
-                // Another look was faster: its key counts.
-                Err(kube::Error::Api(status)) if status.code == 409 => api.get(&name).await,
-                made => made,
-            }
-            .map_err(Error::api(format!("create the Secret {name}")))?
+        None => match api
+            .create(&PostParams::default(), &build::key(id, KEY, random()?))
+            .await
+        {
+            // Another look was faster: its key counts.
+            Err(kube::Error::Api(status)) if status.code == 409 => api.get(&of.name).await,
+            made => made,
         }
+        .map_err(Error::api(format!("create the {of}")))?,
     };
     let version = found.resource_version();
     let key = found.data.and_then(|mut data| data.remove(KEY));
     match key {
-        Some(key) if key.0.len() >= KEY_BYTES => Ok((version, key.0)),
-        Some(_) | None => Err(Error::Occupied(format!("Secret/{name}"))),
+        Some(key) if key.0.len() >= KEY_BYTES => Ok((of, version, key.0)),
+        Some(_) | None => Err(Error::Occupied(of.to_string())),
     }
 }
 

@@ -6,12 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ApiResource, GroupVersionKind};
 use kube::{Resource as _, ResourceExt as _};
 use serin_core::crd::ModelRelease;
+pub(crate) use serin_core::crd::RELEASE_LABEL;
 use serin_core::revision::Revision;
 
 /// Owner of our fields in server-side apply.
 pub(crate) const FIELD_MANAGER: &str = "serin-operator";
-/// Label that names the release of an object.
-pub(crate) const RELEASE_LABEL: &str = "serin.dev/release";
 /// Label that names the revision of an object.
 pub(crate) const REVISION_LABEL: &str = "serin.dev/revision";
 /// Annotation that names what a copy was made of.

@@ -15,7 +15,7 @@ use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, reflector, watcher};
-use kube::{Client, Config, Resource, ResourceExt as _};
+use kube::{Client, Config, Resource, ResourceExt};
 use kube_lease_manager::LeaseManagerBuilder;
 use serin_core::crd::{Arm, ModelRelease, Reference, ReferenceKind};
 use tokio::net::TcpListener;

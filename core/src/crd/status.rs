@@ -22,6 +22,13 @@ pub struct ModelReleaseStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = json!(["type"])))]
     pub conditions: Vec<Condition>,
+    /// Pods of the stable version, ready or not; those of the first version until it is promoted. What an autoscaler reads
+    /// as the size of the release.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Selects the pods of all versions, by which an autoscaler measures: they share the traffic, whatever its split.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub selector: String,
     /// The last promoted version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable: Option<Arm>,

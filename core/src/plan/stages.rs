@@ -123,6 +123,9 @@ impl Look<'_> {
         if self.policy.paused {
             return stay(Because::Paused);
         }
+        if self.policy.is_asleep() {
+            return stay(Because::Asleep);
+        }
         if !self.policy.closed_gates.is_empty() {
             return stay(Because::GateClosed(self.policy.closed_gates.join("; ")));
         }
@@ -200,6 +203,10 @@ impl Look<'_> {
 
     /// What ends a trial from outside, in every stage.
     fn interruption(&self, canary: &Canary) -> Option<Outcome> {
+        if self.policy.is_asleep() {
+            let why = "spec.serving.replicas is 0; it is tried anew when it is more";
+            return Some(Outcome::new(Reason::Asleep, why));
+        }
         let wanted = self.newer(canary)?;
         if let Some(stable) = self
             .state

@@ -67,6 +67,8 @@ pub(super) fn actions(
 
     for (revision, replicas) in wanted_replicas(policy, state) {
         match seen.workloads.get(&revision) {
+            // Neither a rollback nor a release that is asleep makes the pods that it would remove.
+            None if replicas == 0 => {}
             None if wanted.is_some_and(|wanted| wanted.revision == revision) => {
                 actions.push(Action::Deploy { revision, replicas });
             }
@@ -150,21 +152,7 @@ fn wanted_replicas(policy: &Policy, state: &State) -> Vec<(Revision, i32)> {
         };
         (canary.version.revision.clone(), replicas)
     });
-    // A rollback must not create the pods it is about to remove.
-    let rolling_back = |state: &State| {
-        state
-            .canary
-            .as_ref()
-            .is_some_and(|canary| canary.stage == Stage::RollingBack)
-    };
-    let gone = state
-        .canary
-        .as_ref()
-        .map(|canary| canary.version.revision.clone())
-        .filter(|_| rolling_back(state));
-    stable
-        .chain(canary.filter(|(revision, replicas)| *replicas > 0 || Some(revision) == gone.as_ref()))
-        .collect()
+    stable.chain(canary).collect()
 }
 
 /// Revisions without a part: scaled to zero, kept as long as a return to them needs no soak, then removed.

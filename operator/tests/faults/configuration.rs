@@ -40,17 +40,6 @@ async fn world(server: &ApiServer, namespace: &str, more: &Value) -> World {
     world
 }
 
-/// Lets a ConfigMap hold one value.
-async fn holds(world: &World, name: &str, value: &str) {
-    let object = json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"top": value},
-    });
-    let api = world.all::<ConfigMap>();
-    api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object))
-        .await
-        .unwrap();
-}
-
 async fn turns(world: &mut World, number: usize) -> ModelReleaseStatus {
     for _ in 0..number {
         world.turn().await;
@@ -104,8 +93,8 @@ async fn a_change_of_what_pods_read_is_a_canary_and_what_serves_keeps_what_it_ha
         return;
     };
     let mut world = world(&server, "configured", &json!([])).await;
-    holds(&world, "limits", "20").await;
-    holds(&world, "free", "1").await;
+    world.holds("limits", "20").await;
+    world.holds("free", "1").await;
     world.does(Deed::Want("healthy-1")).await;
     let status = turns(&mut world, 6).await;
     assert_eq!(status.phase, Phase::Promoted, "{status:?}");
@@ -130,8 +119,8 @@ async fn a_change_of_what_pods_read_is_a_canary_and_what_serves_keeps_what_it_ha
 
     // Nobody reads this one, that one is unversioned, and the third says what it said.
     let calls = world.calls.names().len();
-    holds(&world, "other", "1").await;
-    holds(&world, "free", "2").await;
+    world.holds("other", "1").await;
+    world.holds("free", "2").await;
     let relabelled = json!({"metadata": {"labels": {"team": "films"}}});
     world
         .all::<ConfigMap>()
@@ -141,7 +130,7 @@ async fn a_change_of_what_pods_read_is_a_canary_and_what_serves_keeps_what_it_ha
     turns(&mut world, 3).await;
     assert_eq!(writes(&world, calls), [""; 0]);
 
-    holds(&world, "limits", "30").await;
+    world.holds("limits", "30").await;
     let status = turns(&mut world, 6).await;
     let after = revision_of(status.canary.as_ref().map(|canary| &canary.arm));
     assert_ne!(after, before);
@@ -155,7 +144,7 @@ async fn a_change_of_what_pods_read_is_a_canary_and_what_serves_keeps_what_it_ha
         Some("20")
     );
 
-    holds(&world, "limits", "20").await;
+    world.holds("limits", "20").await;
     let status = turns(&mut world, 6).await;
     assert_eq!(status.canary, None);
     assert_eq!(revision_of(status.stable.as_ref()), before);
@@ -167,7 +156,7 @@ async fn a_change_of_what_pods_read_is_a_canary_and_what_serves_keeps_what_it_ha
     assert_eq!(reasons, ["Returned", "Promoted"]);
 
     // One that was optional and missing is there now.
-    holds(&world, "flags", "on").await;
+    world.holds("flags", "on").await;
     let status = turns(&mut world, 3).await;
     let flagged = revision_of(status.canary.as_ref().map(|canary| &canary.arm));
     assert_eq!(
@@ -183,14 +172,14 @@ async fn a_return_to_an_earlier_configuration_needs_no_soak_and_finds_its_conten
         return;
     };
     let mut world = world(&server, "returned", &json!([])).await;
-    holds(&world, "limits", "20").await;
+    world.holds("limits", "20").await;
     world.does(Deed::Want("healthy-1")).await;
     let before = revision_of(turns(&mut world, 6).await.stable.as_ref());
-    holds(&world, "limits", "30").await;
+    world.holds("limits", "30").await;
     let status = turns(&mut world, 22).await;
     let after = revision_of(status.stable.as_ref());
     assert_ne!(after, before, "{status:?}");
-    holds(&world, "limits", "20").await;
+    world.holds("limits", "20").await;
     let status = turns(&mut world, 2).await;
     assert!(status.canary.as_ref().is_some_and(|canary| canary.trusted));
     let status = turns(&mut world, 5).await;
@@ -208,7 +197,7 @@ async fn a_secret_is_part_of_a_version_and_shown_nowhere() {
     };
     let volume = json!([{"name": "token", "secret": {"secretName": "token"}}]);
     let mut world = world(&server, "secret", &volume).await;
-    holds(&world, "limits", "20").await;
+    world.holds("limits", "20").await;
     let secret = |value: &str| -> Secret {
         let object = json!({"metadata": {"name": "token"}, "stringData": {"password": value}});
         serde_json::from_value(object).unwrap()
@@ -284,13 +273,13 @@ async fn an_operator_that_begins_to_look_at_configuration_adopts_what_is_there()
     // As an operator left it for which configuration was no part of a version.
     let stable = json!({"version": bare.name, "digest": bare.digest, "revision": bare.revision});
     world.tell(json!({"status": {"stable": stable}})).await;
-    holds(&world, "limits", "20").await;
+    world.holds("limits", "20").await;
     let status = turns(&mut world, 6).await;
     assert_eq!(revision_of(status.stable.as_ref()), bare.revision.as_str());
     assert_eq!((status.canary.as_ref(), status.history.len()), (None, 0));
     let adopted = status.adopted.expect("what was there is adopted");
     assert_eq!(adopted.revision, bare.revision.as_str());
-    holds(&world, "limits", "30").await;
+    world.holds("limits", "30").await;
     let status = turns(&mut world, 3).await;
     let after = revision_of(status.canary.as_ref().map(|canary| &canary.arm));
     assert_eq!(
