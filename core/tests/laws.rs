@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serin_core::configuration::Configuration;
 use serin_core::crd::{Approval, ModelReleaseStatus, OnNewVersion};
 use serin_core::plan::{
-    Action, Because, Canary, MetricsSeen, Plan, Request, RouteSeen, Split, Stage, Verb, plan,
+    Action, Because, Canary, MetricsSeen, Observed, Plan, Request, RouteSeen, Split, Stage, Verb, plan,
 };
 use serin_core::record::Entry;
 use serin_core::status;
@@ -139,6 +139,24 @@ fn is_by_request(made: &Plan, before: &World) -> bool {
     answered(&made.state) != answered(&before.state)
 }
 
+/// Nobody knows what is wanted while its configuration is missing: nothing is begun.
+fn check_unknown(world: &World, made: &Plan, seen: &Observed) -> Result<(), TestCaseError> {
+    if let Configuration::Known(_) = seen.configuration {
+        return Ok(());
+    }
+    let is_begun = world.state.canary.is_none() && made.state.canary.is_some();
+    prop_assert!(
+        !is_begun || is_by_request(made, world),
+        "begun without its configuration"
+    );
+    let deploys = |action: &Action| matches!(action, Action::Deploy { .. });
+    prop_assert!(
+        !made.actions.iter().any(deploys),
+        "deployed without its configuration"
+    );
+    Ok(())
+}
+
 /// The laws of one plan.
 fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
     let policy = world.policy();
@@ -152,7 +170,7 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
         let mut request = Request::new(Verb::Abort, &canary.version.revision);
         // As often as it is asked: one that was answered is not answered again.
         request.occasion = Some("now".into());
-        let asked = serin_core::plan::Observed {
+        let asked = Observed {
             request: Some(Ok(request)),
             ..seen.clone()
         };
@@ -176,19 +194,7 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
             );
         }
     }
-    // Nobody knows what is wanted while its configuration is missing: nothing is begun.
-    if matches!(seen.configuration, Configuration::Incomplete(_)) {
-        let is_begun = world.state.canary.is_none() && made.state.canary.is_some();
-        prop_assert!(
-            !is_begun || is_by_request(made, world),
-            "begun without its configuration"
-        );
-        let deploys = |action: &Action| matches!(action, Action::Deploy { .. });
-        prop_assert!(
-            !made.actions.iter().any(deploys),
-            "deployed without its configuration"
-        );
-    }
+    check_unknown(world, made, &seen)?;
     // Nothing is deleted that a route names, be it without a weight: gateways refuse such a route.
     for action in &made.actions {
         if let Action::Delete(revision) = action {

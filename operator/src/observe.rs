@@ -72,7 +72,8 @@ pub(crate) async fn read(
         workloads(id, ctx),
         route(id, spec, ctx),
         stable_service(id, ctx),
-        configuration::read(id, spec, ctx),
+        // Few releases read anything: the others need no room for it.
+        Box::pin(configuration::read(id, spec, ctx)),
     )
     .await?;
     let mut objects = Objects {

@@ -71,7 +71,7 @@ async fn deploy(
         "the revision's Service",
     )
     .await?;
-    copy(id, revision, contents, &service, ctx).await?;
+    Box::pin(copy(id, revision, contents, &service, ctx)).await?;
     let deployment = build::deployment(id, spec, model, revision, replicas);
     apply(
         &api::<Deployment>(id, ctx),

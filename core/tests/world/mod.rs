@@ -131,21 +131,19 @@ impl World {
             "version": name, "uri": format!("file:///models/{name}/"), "digest": digest, "evidence": { "rmse": 0.9 },
         }))
         .expect("a model");
-        if let Some(version) = self.known() {
-            self.behaviour.insert(version.revision.to_string(), behaviour);
+        if let Configuration::Known(_) = self.configuration {
+            let revision = self.wanted().revision;
+            self.behaviour.insert(revision.to_string(), behaviour);
         }
     }
 
     pub(crate) fn wanted(&self) -> Version {
-        self.known()
-            .expect("a model is named and its configuration known")
-    }
-
-    fn known(&self) -> Option<Version> {
-        match &self.configuration {
-            Configuration::Known(known) => Some(Asked::of(&self.spec)?.version(known)),
+        let asked = Asked::of(&self.spec).expect("a model is named");
+        let known = match &self.configuration {
+            Configuration::Known(known) => Some(known),
             Configuration::Incomplete(_) => None,
-        }
+        };
+        asked.version(known.expect("its configuration is known"))
     }
 
     /// Asks for something of the canary under way.
