@@ -68,7 +68,7 @@ const STORIES: &[Story] = &[
             (5, Deed::Configure("30")),
             (9, Deed::Configure("20")),
         ],
-        turns: 13,
+        turns: 16,
         ends: &["Returned", "Promoted"],
     },
     Story {
