@@ -1,11 +1,5 @@
 //! The operator as a process, on a real API server: what wakes it, and what it does not ask again.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -61,11 +55,11 @@ async fn until(api: &Api<ModelRelease>, what: &str, holds: impl Fn(&ModelRelease
 
 fn reason(release: &ModelRelease) -> String {
     let status = release.status.as_ref();
-    let conditions = status.into_iter().flat_map(|status| &status.conditions);
-    let ready = conditions
-        .filter(|condition| condition.type_ == "Ready")
-        .map(|condition| condition.reason.clone());
-    ready.last().unwrap_or_default()
+    let mut conditions = status.into_iter().flat_map(|status| &status.conditions);
+    conditions
+        .find(|condition| condition.type_ == "Ready")
+        .map(|condition| condition.reason.clone())
+        .unwrap_or_default()
 }
 
 /// How often the API server was asked for a single ConfigMap.
