@@ -6,6 +6,7 @@ mod schema;
 mod status;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{CustomResource, CustomResourceExt as _};
@@ -14,13 +15,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::status::{
-    AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, MetricStatus,
-    ModelReleaseStatus, QuestionStatus, Rejected, RequestStatus, SoakStatus,
+    AdoptedStatus, AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry,
+    MetricStatus, ModelReleaseStatus, QuestionStatus, Rejected, RequestStatus, SoakStatus,
 };
 use crate::period::Period;
 
 /// Group and version of the API.
 pub const API_VERSION: &str = "serin.dev/v1alpha1";
+/// Label that names the release of an object.
+pub const RELEASE_LABEL: &str = "serin.dev/release";
 /// Annotation by which a person asks for something once: see [`crate::plan::Request`]. It names the revision it is
 /// meant for, so that one that comes late cannot hit the next canary.
 pub const REQUEST_ANNOTATION: &str = "serin.dev/request";
@@ -40,6 +43,11 @@ pub const NAME_MAX_LENGTH: usize = 50;
     category = "serin",
     namespaced,
     status = "ModelReleaseStatus",
+    scale(
+        spec_replicas_path = ".spec.serving.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
     derive = "PartialEq",
     doc = "Which model version to serve, and how a new one earns its traffic.",
     printcolumn(name = "Stable", type_ = "string", json_path = ".status.stable.version"),
@@ -110,17 +118,61 @@ pub struct ModelSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Serving {
-    /// Number of pods that serve the stable version.
+    /// Number of pods that carry all traffic: those of the stable version, and those to which a canary grows before it is
+    /// promoted. Leave it out where an autoscaler owns it, by the scale of the release. With 0 nothing serves, a trial is
+    /// taken back, and none begins.
     #[serde(default = "two")]
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = 0, max = 1000))]
     pub replicas: i32,
     /// Name of the container port that answers requests and `/metrics`.
     #[serde(default = "http")]
     #[schemars(length(min = 1, max = 15))]
     pub port: String,
     /// Pod template. Every container gets `SERIN_MODEL_URI`, `SERIN_MODEL_DIGEST`, `SERIN_MODEL_VERSION` and
-    /// `SERIN_REVISION`. A change starts a new canary.
+    /// `SERIN_REVISION`. A change starts a new canary, and so does a change of a ConfigMap or Secret that they read:
+    /// each version reads a copy of its own, which stays as it is.
     pub template: Template,
+    /// ConfigMaps and Secrets of the template that are no part of a version: its pods read them as they are at the
+    /// time, and a change starts no canary. At most 50.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = serde_json::json!(["kind", "name"])))]
+    pub unversioned: Vec<Reference>,
+}
+
+/// A ConfigMap or Secret in the namespace of the release.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reference {
+    /// What it is.
+    pub kind: ReferenceKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = schema::object_name()))]
+    pub name: String,
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.as_str(), self.name)
+    }
+}
+
+/// The kinds that pods read configuration from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ReferenceKind {
+    /// What everybody may know.
+    ConfigMap,
+    /// What is not shown.
+    Secret,
+}
+
+impl ReferenceKind {
+    /// Name of the kind.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        }
+    }
 }
 
 /// A pod template, as in a Deployment. Checked by the API server when the first pods are asked for.

@@ -3,7 +3,7 @@
 //! Glossary, used in code, API, metrics and charts alike:
 //!
 //! - *release*: a `ModelRelease` object; *version*: a model version it asks for; *revision*: the identity of the pods
-//!   that serve a version.
+//!   that serve a version; *configuration*: what the ConfigMaps and Secrets hold that they read.
 //! - *stable*: the version promoted last; *canary*: the version on trial; *trial*: its life from first pod to the end.
 //! - *step*: a share of the traffic; *weight*: that share in percent; *split*: the weights of all revisions.
 //! - *soak*: observed time at the weight of a step; *mark*: the time up to which samples are counted.
@@ -12,6 +12,7 @@
 //! - *promote*, *roll back*, *hold*: the canary becomes stable; loses its traffic and pods; nothing moves.
 
 pub mod artifact;
+pub mod configuration;
 pub mod counters;
 pub mod crd;
 pub mod digest;

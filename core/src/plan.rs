@@ -12,6 +12,7 @@ mod outcome;
 mod request;
 mod stages;
 mod telling;
+mod wanting;
 mod wish;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub use self::judging::{Judgement, time_before};
 pub use self::outcome::{News, Outcome, Reason, Transition};
 pub use self::request::{Answer, Request, RequestError, Verb};
 pub use self::telling::{describe, evidence};
+pub use self::wanting::Adopted;
+use crate::configuration::Configuration;
 use crate::counters::Series;
 use crate::judge::Figure;
 use crate::policy::{Percent, Policy};
@@ -91,6 +94,8 @@ pub struct State {
     pub history: Vec<Past>,
     /// The last request that was answered, which is not answered again.
     pub answered: Option<Answer>,
+    /// The revision that stands for another, if one was there before its configuration was part of it.
+    pub adopted: Option<Adopted>,
 }
 
 /// An ended trial.
@@ -271,6 +276,8 @@ pub struct Observed {
     pub route: RouteSeen,
     /// The revision that the stable-named Service selects.
     pub stable_service: Option<Revision>,
+    /// What the references of the template lead to.
+    pub configuration: Configuration,
     /// The metrics.
     pub metrics: MetricsSeen,
     /// What a person asks, if it can be understood.
@@ -345,13 +352,14 @@ impl Plan {
 /// precedes it; a clock that goes back advances nothing.
 pub fn plan(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> Plan {
     let before = state;
+    let (wanted, state) = wanting::wanted(policy, state, seen);
     let stages::Move {
         state,
         because,
         news,
         entries,
-    } = stages::next(policy, state, seen, now);
-    let actions = wish::actions(policy, &state, seen);
+    } = stages::next(policy, &wanted, &state, seen, now);
+    let actions = wish::actions(policy, wanted.version(), &state, seen);
     let mut news = news;
     news.extend(wish::restored(policy, before, &state, seen));
     let look_again = wish::look_again(policy, &state, &actions, now);

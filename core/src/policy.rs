@@ -4,11 +4,14 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::PodSpec;
 use url::Url;
 
-use crate::crd::{Approval, Method, ModelReleaseSpec, NAME_MAX_LENGTH, OnNewVersion, Otherwise};
+use crate::configuration;
+use crate::crd::{
+    Approval, Method, ModelReleaseSpec, NAME_MAX_LENGTH, OnNewVersion, Otherwise, RELEASE_LABEL, Reference,
+};
 use crate::digest::Digest;
 use crate::gate::Gate;
 use crate::judge::{self, OnInconclusive, OnUnavailable, Run, Settings};
-use crate::revision::Version;
+use crate::revision::Asked;
 use crate::selector::{Selector, SelectorError};
 
 /// A percentage of the traffic, 0 to 100.
@@ -53,11 +56,13 @@ pub struct Step {
 /// A release's `spec`, checked. Nothing in it can be wrong any more.
 #[derive(Debug)]
 pub struct Policy {
-    /// The version asked for, if any.
-    pub wanted: Option<Version>,
+    /// What is asked for, if anything.
+    pub asked: Option<Asked>,
     /// Why the wanted version may not get traffic; empty when every gate is open.
     pub closed_gates: Vec<String>,
-    /// Pods of the stable version.
+    /// Selects the pods of the release.
+    pub selector: String,
+    /// Pods that carry all traffic; with 0 the release is asleep.
     pub replicas: i32,
     /// Pods of a canary while it soaks.
     pub canary_replicas: i32,
@@ -162,7 +167,9 @@ pub enum SpecError {
     #[error("spec.analysis cannot be judged by: {0}")]
     Judgement(String),
     /// See the message.
-    #[error("spec.serving.replicas and spec.rollout.canaryReplicas must be at least 1, they are {0} and {1}")]
+    #[error(
+        "spec.serving.replicas must be at least 0 and spec.rollout.canaryReplicas at least 1, they are {0} and {1}"
+    )]
     Replicas(i32, i32),
     /// See the message.
     #[error("spec.serving.template.spec is no pod spec: {0}")]
@@ -172,6 +179,11 @@ pub enum SpecError {
         "spec.serving.port \"{0}\" is not the name of a container port in spec.serving.template: name one of its ports so"
     )]
     Port(String),
+    /// See the message.
+    #[error(
+        "spec.serving.unversioned names {0}, to which spec.serving.template does not refer: remove it, or correct its name"
+    )]
+    Unversioned(Reference),
     /// See the message.
     #[error("spec.gates[{gate}].require does not compile: {why}")]
     Gate {
@@ -200,7 +212,7 @@ impl SpecError {
             | Self::Bounds(_)
             | Self::Counter(_)
             | Self::Judgement(_) => "InvalidAnalysis",
-            Self::PodSpec(_) | Self::Port(_) => "InvalidTemplate",
+            Self::PodSpec(_) | Self::Port(_) | Self::Unversioned(_) => "InvalidTemplate",
             Self::Gate { .. } => "InvalidGate",
         }
     }
@@ -215,7 +227,7 @@ impl Policy {
         if name.len() > NAME_MAX_LENGTH {
             return Err(SpecError::Name(name.to_owned()));
         }
-        if spec.serving.replicas < 1 || spec.rollout.canary_replicas < 1 {
+        if spec.serving.replicas < 0 || spec.rollout.canary_replicas < 1 {
             return Err(SpecError::Replicas(
                 spec.serving.replicas,
                 spec.rollout.canary_replicas,
@@ -230,8 +242,9 @@ impl Policy {
         check_prometheus(spec)?;
         let steps = steps(spec)?;
         Ok(Self {
-            wanted: Version::wanted(spec),
+            asked: Asked::of(spec),
             closed_gates: closed_gates(spec)?,
+            selector: format!("{RELEASE_LABEL}={name}"),
             replicas: spec.serving.replicas,
             canary_replicas: spec.rollout.canary_replicas,
             judge: settings(spec, &steps)?,
@@ -247,6 +260,13 @@ impl Policy {
             warm_up: spec.analysis.warm_up.get(),
             paused: spec.paused,
         })
+    }
+}
+
+impl Policy {
+    /// Whether nothing is to serve, as whoever scales the release wants it.
+    pub fn is_asleep(&self) -> bool {
+        self.replicas == 0
     }
 }
 
@@ -278,15 +298,19 @@ fn check_template(spec: &ModelReleaseSpec) -> Result<(), SpecError> {
         .map_err(|error| SpecError::PodSpec(error.to_string()))?;
     let names =
         |port: &k8s_openapi::api::core::v1::ContainerPort| port.name.as_deref() == Some(&*spec.serving.port);
-    if pod
+    if !pod
         .containers
         .iter()
         .flat_map(|container| container.ports.iter().flatten())
         .any(names)
     {
-        Ok(())
-    } else {
-        Err(SpecError::Port(spec.serving.port.clone()))
+        return Err(SpecError::Port(spec.serving.port.clone()));
+    }
+    let referred = configuration::all(&spec.serving.template.spec);
+    let is_idle = |reference: &&Reference| !referred.contains_key(reference);
+    match spec.serving.unversioned.iter().find(is_idle) {
+        Some(idle) => Err(SpecError::Unversioned(idle.clone())),
+        None => Ok(()),
     }
 }
 

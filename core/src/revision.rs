@@ -1,37 +1,26 @@
 //! Revisions: the identity of everything that shapes the pods of a version.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::crd::{ModelReleaseSpec, ModelSource};
+use crate::crd::{ModelReleaseSpec, Reference};
 use crate::digest::Digest;
 
 /// Version of the hash below. Raising it would start a canary of every release, so it only changes with the meaning.
 const HASH_VERSION: u32 = 1;
 
-/// Eight hexadecimal digits over model, port and pod template.
+/// Eight hexadecimal digits over model, port, pod template and configuration.
 ///
 /// Canonical: object keys are sorted and absent fields are left out, so the order in which a map was written and
-/// an upgrade of the operator never make a new revision.
+/// an upgrade of the operator never make a new revision. `core/tests/golden/revisions.yaml` pins it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Revision(String);
 
 impl Revision {
-    /// The revision that `model` and the serving block of `spec` make together.
-    pub fn of(spec: &ModelReleaseSpec, model: &ModelSource) -> Self {
-        let hashed = json!({
-            "hashVersion": HASH_VERSION,
-            "model": { "version": model.version, "uri": model.uri, "digest": model.digest },
-            "port": spec.serving.port,
-            "template": spec.serving.template,
-        });
-        let digest = Digest::of(without_nulls(hashed).to_string().as_bytes());
-        Self(digest.hex().chars().take(8).collect())
-    }
-
     /// A revision read back from a label or a status.
     pub fn recorded(text: &str) -> Self {
         Self(text.to_owned())
@@ -66,18 +55,52 @@ pub struct Version {
     pub revision: Revision,
 }
 
-impl Version {
-    /// The version that `spec` asks for, if a model has been named.
-    pub fn wanted(spec: &ModelReleaseSpec) -> Option<Self> {
-        spec.model.as_ref().map(|model| Self {
+/// What a `spec` asks for: a version, once it is known what its references lead to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    name: String,
+    digest: String,
+    /// Without absent fields. `serde_json` keeps objects sorted by key, so it has one text only.
+    hashed: Value,
+}
+
+impl Asked {
+    /// What `spec` asks for, if a model has been named.
+    pub fn of(spec: &ModelReleaseSpec) -> Option<Self> {
+        let model = spec.model.as_ref()?;
+        let hashed = json!({
+            "hashVersion": HASH_VERSION,
+            "model": { "version": model.version, "uri": model.uri, "digest": model.digest },
+            "port": spec.serving.port,
+            "template": spec.serving.template,
+        });
+        Some(Self {
             name: model.version.clone(),
             digest: model.digest.clone(),
-            revision: Revision::of(spec, model),
+            hashed: without_nulls(hashed),
         })
+    }
+
+    /// The version with this configuration. Without any, its revision is the one that it had before configuration was
+    /// part of it.
+    pub fn version(&self, configuration: &BTreeMap<Reference, Digest>) -> Version {
+        let mut hashed = self.hashed.clone();
+        if let (Some(fields), false) = (hashed.as_object_mut(), configuration.is_empty()) {
+            let digests = configuration
+                .iter()
+                .map(|(reference, digest)| (reference.to_string(), Value::from(digest.to_string())));
+            fields.insert("configuration".to_owned(), digests.collect());
+        }
+        let hex = Digest::of(hashed.to_string().as_bytes()).hex();
+        Version {
+            name: self.name.clone(),
+            digest: self.digest.clone(),
+            revision: Revision(hex.chars().take(8).collect()),
+        }
     }
 }
 
-/// Drops absent fields. `serde_json` keeps objects sorted by key, so the result has one text only.
+/// Drops absent fields.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(fields) => Value::Object(

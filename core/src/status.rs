@@ -3,13 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::crd::{
-    AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry, MetricStatus,
-    ModelReleaseStatus, QuestionStatus, Rejected, RequestStatus, SoakStatus,
+    AdoptedStatus, AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry,
+    MetricStatus, ModelReleaseStatus, QuestionStatus, Rejected, RequestStatus, SoakStatus,
 };
 use crate::judge::{ArmTotals, Look, Settings};
 use crate::period::Period;
 use crate::plan::{
-    Answer, Because, Canary, Judgement, Observed, Past, Phase, Plan, RouteSeen, Soak, Stage, State,
+    Adopted, Answer, Because, Canary, Judgement, Observed, Past, Phase, Plan, RouteSeen, Soak, Stage, State,
 };
 use crate::policy::Policy;
 use crate::revision::{Revision, Version};
@@ -46,6 +46,10 @@ pub fn state(status: &ModelReleaseStatus) -> State {
             is_followed: request.followed,
             words: request.answer.clone(),
         }),
+        adopted: status.adopted.as_ref().map(|adopted| Adopted {
+            revision: Revision::recorded(&adopted.revision),
+            in_place_of: Revision::recorded(&adopted.in_place_of),
+        }),
     }
 }
 
@@ -78,6 +82,8 @@ pub fn status(
         observed_generation: generation,
         phase: plan.phase(),
         conditions: Vec::new(),
+        replicas: size(state, seen),
+        selector: policy.selector.clone(),
         stable: state.stable.as_ref().map(arm),
         canary: state.canary.as_ref().map(|canary| CanaryStatus {
             arm: arm(&canary.version),
@@ -105,11 +111,25 @@ pub fn status(
             followed: answer.is_followed,
             answer: answer.words.clone(),
         }),
+        adopted: state.adopted.as_ref().map(|adopted| AdoptedStatus {
+            revision: adopted.revision.to_string(),
+            in_place_of: adopted.in_place_of.to_string(),
+        }),
         display: Display::default(),
     };
     status.display = display(&status, &plan.because.to_string());
     status.conditions = conditions(before, plan, policy, seen, generation, now);
     status
+}
+
+/// Pods of the version that carries the traffic, or is to carry it as the first one. Those of a canary beside it are
+/// none: they come and go with the trial, and whoever scales the release would count them twice.
+fn size(state: &State, seen: &Observed) -> i32 {
+    let first = state.canary.as_ref().map(|canary| &canary.version);
+    let serving = state.stable.as_ref().or(first);
+    serving
+        .and_then(|version| seen.workloads.get(&version.revision))
+        .map_or(0, |workload| workload.existing)
 }
 
 /// The status for a `spec` that cannot be carried out: everything as it was, and what to mend.

@@ -4,13 +4,14 @@
 mod world;
 
 use proptest::prelude::*;
+use serin_core::configuration::Configuration;
 use serin_core::crd::{Approval, ModelReleaseStatus, OnNewVersion};
 use serin_core::plan::{
-    Action, Because, Canary, MetricsSeen, Plan, Request, RouteSeen, Split, Stage, Verb, plan,
+    Action, Because, Canary, MetricsSeen, Observed, Plan, Request, RouteSeen, Split, Stage, Verb, plan,
 };
 use serin_core::record::Entry;
 use serin_core::status;
-use world::{Behaviour, HEALTHY, World};
+use world::{Behaviour, HEALTHY, World, limits, missing};
 
 /// One thing that may happen.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,12 @@ enum Happening {
     Ask(Verb),
     Meddle(i32),
     NoRoute,
+    /// Nothing is referred to; or something, which holds this; or something that is not there.
+    Nothing,
+    Holds(u8),
+    Missing,
+    /// An autoscaler wants this many pods.
+    Scale(i32),
 }
 
 fn behaviour() -> impl Strategy<Value = Behaviour> {
@@ -59,6 +66,10 @@ fn happening() -> impl Strategy<Value = Happening> {
             .prop_map(Happening::Ask),
         1 => (0i32..=100).prop_map(Happening::Meddle),
         1 => Just(Happening::NoRoute),
+        1 => Just(Happening::Nothing),
+        2 => (0u8..3).prop_map(Happening::Holds),
+        1 => Just(Happening::Missing),
+        2 => (0i32..5).prop_map(Happening::Scale),
     ]
 }
 
@@ -115,6 +126,10 @@ fn happen(world: &mut World, happening: Happening) {
             }
         }
         Happening::NoRoute => world.route = RouteSeen::Missing,
+        Happening::Nothing => world.configuration = Configuration::default(),
+        Happening::Holds(value) => world.configuration = limits(&value.to_string()),
+        Happening::Missing => world.configuration = missing(),
+        Happening::Scale(replicas) => world.spec.serving.replicas = replicas,
     }
 }
 
@@ -122,6 +137,24 @@ fn happen(world: &mut World, happening: Happening) {
 fn is_by_request(made: &Plan, before: &World) -> bool {
     let answered = |state: &serin_core::plan::State| state.answered.clone();
     answered(&made.state) != answered(&before.state)
+}
+
+/// Nobody knows what is wanted while its configuration is missing: nothing is begun.
+fn check_unknown(world: &World, made: &Plan, seen: &Observed) -> Result<(), TestCaseError> {
+    if let Configuration::Known(_) = seen.configuration {
+        return Ok(());
+    }
+    let is_begun = world.state.canary.is_none() && made.state.canary.is_some();
+    prop_assert!(
+        !is_begun || is_by_request(made, world),
+        "begun without its configuration"
+    );
+    let deploys = |action: &Action| matches!(action, Action::Deploy { .. });
+    prop_assert!(
+        !made.actions.iter().any(deploys),
+        "deployed without its configuration"
+    );
+    Ok(())
 }
 
 /// The laws of one plan.
@@ -137,20 +170,21 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
         let mut request = Request::new(Verb::Abort, &canary.version.revision);
         // As often as it is asked: one that was answered is not answered again.
         request.occasion = Some("now".into());
-        let asked = serin_core::plan::Observed {
+        let asked = Observed {
             request: Some(Ok(request)),
             ..seen.clone()
         };
         let aborted = plan(&policy, &world.state, &asked, world.now);
         prop_assert_eq!(aborted.wished_split(&policy).weight(&canary.version.revision), 0);
     }
-    // Stable is never scaled down while traffic may point at it.
+    // Stable is never scaled to nothing while traffic may point at it, unless that is what is asked for.
     for action in &made.actions {
         if let Action::Scale {
             revision,
             replicas: 0,
         }
         | Action::Delete(revision) = action
+            && !policy.is_asleep()
         {
             prop_assert_eq!(
                 world.carried().weight(revision),
@@ -160,6 +194,7 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
             );
         }
     }
+    check_unknown(world, made, &seen)?;
     // Nothing is deleted that a route names, be it without a weight: gateways refuse such a route.
     for action in &made.actions {
         if let Action::Delete(revision) = action {
@@ -219,6 +254,7 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
             .map(|c| (&c.version, c.stage, c.step, &c.run, c.soak))
     );
     prop_assert_eq!(read.stable, made.state.stable.clone());
+    prop_assert_eq!(read.adopted, made.state.adopted.clone());
     Ok(())
 }
 
@@ -242,6 +278,8 @@ proptest! {
         world.metrics = true;
         world.traffic = true;
         world.gateway = true;
+        world.configuration = limits("0");
+        world.spec.serving.replicas = world.spec.serving.replicas.max(1);
         world.spec.paused = false;
         world.spec.rollout.approval = Approval::Automatic;
         // Without anything to compare with, a canary waits for its deadline.

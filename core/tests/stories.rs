@@ -1,6 +1,10 @@
 //! Stories of releases, told by their events, in a world that obeys.
 #![expect(clippy::expect_used, clippy::panic, reason = "a world of tests")]
 
+#[path = "stories/configuration.rs"]
+mod configuration;
+#[path = "stories/scaling.rs"]
+mod scaling;
 mod world;
 
 use serin_core::crd::{Approval, OnNewVersion};

@@ -25,6 +25,10 @@ pub struct Args {
     /// `file:///records/`; none are kept where absent. Credentials of S3 come from the usual variables.
     #[arg(long, env = "SERIN_RECORDS")]
     pub records: Option<String>,
+    /// Whether Secrets may be read, watched and copied. Where not, a release whose pods read Secrets waits until they are
+    /// listed as unversioned.
+    #[arg(long, env = "SERIN_READ_SECRETS", action = clap::ArgAction::Set, default_value_t = true)]
+    pub read_secrets: bool,
     /// Form of the log.
     #[arg(long, env = "SERIN_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

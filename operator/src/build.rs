@@ -1,18 +1,24 @@
 //! Builds the objects of a release. Pure, and cannot fail: what can be wrong was checked before.
 
-use k8s_openapi::api::core::v1::Service;
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource as _;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
-use serin_core::crd::{ModelReleaseSpec, ModelSource};
+use serin_core::configuration::{Content, redirect, references};
+use serin_core::crd::{ModelReleaseSpec, ModelSource, Reference};
 use serin_core::plan::Split;
 use serin_core::revision::Revision;
 
-use crate::release::{Identity, RELEASE_LABEL, REVISION_LABEL, http_route};
+use crate::release::{COPY_ANNOTATION, Identity, RELEASE_LABEL, REVISION_LABEL, http_route};
 
 /// Port of the Services; the pods' port is looked up by name.
 const SERVICE_PORT: i32 = 80;
 
-/// The Deployment of a revision.
+/// The Deployment of a revision. Its pods read the revision's copies of their configuration.
 ///
 /// Rolling updates never take a ready pod away, because the pods of a revision only ever change by hand.
 pub(crate) fn deployment(
@@ -25,6 +31,11 @@ pub(crate) fn deployment(
     let mut labels = spec.serving.template.metadata.labels.clone();
     labels.extend(id.labels(revision));
     let mut pod = spec.serving.template.spec.clone();
+    let versioned = references(&spec.serving);
+    redirect(&mut pod, |reference| {
+        let is_versioned = versioned.contains_key(reference);
+        is_versioned.then(|| id.copy_name(revision, &reference.name))
+    });
     for list in ["containers", "initContainers"] {
         for container in pod
             .get_mut(list)
@@ -56,6 +67,77 @@ pub(crate) fn deployment(
             },
         },
     })
+}
+
+/// A revision's copy of a ConfigMap.
+pub(crate) fn config_map(
+    id: &Identity,
+    revision: &Revision,
+    of: &Reference,
+    content: &Content,
+    service: &Service,
+) -> ConfigMap {
+    let (mut text, mut bytes) = (BTreeMap::new(), BTreeMap::new());
+    for (key, value) in content.values() {
+        match std::str::from_utf8(value) {
+            Ok(value) => drop(text.insert(key.to_owned(), value.to_owned())),
+            Err(_) => drop(bytes.insert(key.to_owned(), ByteString(value.to_vec()))),
+        }
+    }
+    ConfigMap {
+        metadata: copied(id, revision, of, service),
+        immutable: Some(true),
+        data: Some(text),
+        binary_data: Some(bytes),
+    }
+}
+
+/// A revision's copy of a Secret.
+pub(crate) fn secret(
+    id: &Identity,
+    revision: &Revision,
+    of: &Reference,
+    content: &Content,
+    service: &Service,
+) -> Secret {
+    let values = content.values();
+    Secret {
+        metadata: copied(id, revision, of, service),
+        immutable: Some(true),
+        data: Some(
+            values
+                .map(|(key, value)| (key.to_owned(), ByteString(value.to_vec())))
+                .collect(),
+        ),
+        ..Secret::default()
+    }
+}
+
+/// A copy goes with the revision's Service: whoever makes it needs no right to delete Secrets.
+fn copied(id: &Identity, revision: &Revision, of: &Reference, service: &Service) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(id.copy_name(revision, &of.name)),
+        namespace: Some(id.namespace.clone()),
+        labels: Some(id.labels(revision)),
+        annotations: Some([(COPY_ANNOTATION.to_owned(), of.name.clone())].into()),
+        owner_references: service.owner_ref(&()).map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The Secret with the key of digests.
+pub(crate) fn key(id: &Identity, name: &str, key: Vec<u8>) -> Secret {
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(id.key_name()),
+            namespace: Some(id.namespace.clone()),
+            owner_references: Some(vec![id.owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        immutable: Some(true),
+        data: Some([(name.to_owned(), ByteString(key))].into()),
+        ..Secret::default()
+    }
 }
 
 /// What every container is told of its model; values written in the template stay.

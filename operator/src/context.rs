@@ -11,6 +11,7 @@ use serin_core::revision::Revision;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::archive::Archive;
+use crate::configuration::Known;
 use crate::metrics::Metrics;
 use crate::owned::Index;
 use crate::route::Route;
@@ -38,13 +39,15 @@ pub struct Context {
     pub(crate) turns: Semaphore,
     /// What watches have shown.
     pub(crate) owned: Owned,
+    /// What the templates of releases refer to, as it was read last.
+    pub(crate) known: Known,
     /// Failed looks in a row by release, for the pauses between them.
     pub(crate) failures: Mutex<HashMap<String, u32>>,
     /// The version of each release that the last status written made.
     pub(crate) written: Mutex<HashMap<String, u64>>,
 }
 
-/// What watches have shown of the objects that releases own.
+/// What watches have shown of the objects that releases own or read.
 #[derive(Debug, Default)]
 pub(crate) struct Owned {
     /// Revisions and their pods.
@@ -53,6 +56,10 @@ pub(crate) struct Owned {
     pub(crate) routes: Index<Route>,
     /// Which revision a Service selects.
     pub(crate) services: Index<Revision>,
+    /// Versions of ConfigMaps.
+    pub(crate) config_maps: Index<String>,
+    /// Versions of Secrets.
+    pub(crate) secrets: Index<String>,
 }
 
 /// The turn of one look, taken from the beginning.
@@ -99,6 +106,7 @@ impl Context {
             archive,
             turns: Semaphore::new(TURNS),
             owned: Owned::default(),
+            known: Known::default(),
             failures: Mutex::default(),
             written: Mutex::default(),
         }
@@ -148,6 +156,7 @@ impl Context {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&key);
         self.succeeded(&key);
+        self.known.forget(namespace, name);
         self.metrics.forgotten(namespace, name);
     }
 }

@@ -21,6 +21,12 @@ pub enum Error {
     /// The decision could not be recorded: nothing that follows from it is done before it is.
     #[error("cannot record the decision")]
     Archive(#[source] ArchiveError),
+    /// An object stands where one of the operator's must be.
+    #[error("{0} is not the one that the operator makes there: remove it, or wait until it is gone")]
+    Occupied(String),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes for a key")]
+    NoEntropy,
     /// The finalizer could not be set or removed.
     #[error("cannot keep the finalizer")]
     Finalizer(#[source] Box<finalizer::Error<Error>>),
@@ -42,6 +48,8 @@ impl Error {
             Self::Malformed(_) => "Malformed",
             Self::Api { .. } => "Api",
             Self::Archive(_) => "Archive",
+            Self::Occupied(_) => "Occupied",
+            Self::NoEntropy => "NoEntropy",
             Self::Finalizer(_) => "Finalizer",
         }
     }

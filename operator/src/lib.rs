@@ -7,6 +7,7 @@ pub mod access;
 mod archive;
 pub mod args;
 mod build;
+mod configuration;
 mod context;
 mod error;
 mod metrics;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::try_join3;
+use futures::future::try_join4;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
+use serin_core::configuration::Configuration;
 use serin_core::crd::{ModelRelease, ModelReleaseSpec, REQUEST_ANNOTATION};
 use serin_core::plan::{MetricsSeen, Observed, RouteSeen, Stage, State, Workload, time_before};
 use serin_core::policy::Policy;
@@ -15,6 +16,7 @@ use serin_core::revision::Revision;
 
 use crate::access;
 use crate::build;
+use crate::configuration::{self, Contents};
 use crate::context::{Context, Turn};
 use crate::error::{Error, is_not_found};
 use crate::owned::NOBODY;
@@ -27,6 +29,7 @@ pub(crate) struct Objects {
     workloads: BTreeMap<Revision, Workload>,
     route: RouteSeen,
     stable_service: Option<Revision>,
+    configuration: Configuration,
 }
 
 impl Objects {
@@ -37,6 +40,7 @@ impl Objects {
             workloads: self.workloads,
             route: self.route,
             stable_service: self.stable_service,
+            configuration: self.configuration,
             metrics,
             request: asked.map(|text| text.parse()),
         }
@@ -58,17 +62,28 @@ pub(crate) async fn glance(
     Ok(Some(objects))
 }
 
-/// Reads what a plan acts on.
-pub(crate) async fn read(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> Result<Objects, Error> {
-    let (workloads, route, stable_service) =
-        try_join3(workloads(id, ctx), route(id, spec, ctx), stable_service(id, ctx)).await?;
+/// Reads what a plan acts on, and what a revision that it deploys gets copies of.
+pub(crate) async fn read(
+    id: &Identity,
+    spec: &ModelReleaseSpec,
+    ctx: &Context,
+) -> Result<(Objects, Contents), Error> {
+    let (workloads, route, stable_service, (configuration, contents)) = try_join4(
+        workloads(id, ctx),
+        route(id, spec, ctx),
+        stable_service(id, ctx),
+        // Few releases read anything: the others need no room for it.
+        Box::pin(configuration::read(id, spec, ctx)),
+    )
+    .await?;
     let mut objects = Objects {
         workloads,
         route,
         stable_service,
+        configuration,
     };
     add_trouble(id, ctx, &mut objects.workloads).await?;
-    Ok(objects)
+    Ok((objects, contents))
 }
 
 fn shown(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> Option<Objects> {
@@ -84,6 +99,7 @@ fn shown(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> Option<Object
         workloads: workloads.into_values().collect(),
         route: route.map_or_else(|| route::none(spec), |route| route.seen(&id.name, spec)),
         stable_service: services.get(&id.name).cloned(),
+        configuration: configuration::glance(id, spec, ctx)?,
     })
 }
 

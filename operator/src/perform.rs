@@ -14,6 +14,7 @@ use serin_core::plan::{Action, Split};
 use serin_core::revision::Revision;
 
 use crate::build;
+use crate::configuration::{Contents, copy};
 use crate::context::Context;
 use crate::error::{Error, is_not_found};
 use crate::release::{FIELD_MANAGER, Identity, http_route};
@@ -24,16 +25,19 @@ pub(crate) async fn perform(
     action: &Action,
     id: &Identity,
     spec: &ModelReleaseSpec,
+    contents: &Contents,
     ctx: &Context,
 ) -> Result<(), Error> {
     tracing::info!(?action, "acting");
     match action {
-        Action::Deploy { revision, replicas } => deploy(id, spec, revision, *replicas, ctx).await,
+        Action::Deploy { revision, replicas } => deploy(id, spec, revision, *replicas, contents, ctx).await,
         Action::Scale { revision, replicas } => scale(id, revision, *replicas, ctx).await,
         Action::Route(split) => route(id, spec, split, ctx).await,
         Action::PointService(revision) => {
             let service = build::stable_service(id, spec, revision);
-            apply(&api::<Service>(id, ctx), &id.name, &service, "the stable Service").await
+            apply(&api::<Service>(id, ctx), &id.name, &service, "the stable Service")
+                .await
+                .map(drop)
         }
         Action::Delete(revision) => delete(id, revision, ctx).await,
     }
@@ -47,24 +51,27 @@ where
     Api::namespaced(ctx.client.clone(), &id.namespace)
 }
 
-/// The Service first: the route may name it as soon as the pods are ready.
+/// The Service first: the route may name it as soon as the pods are ready, and the copies of the configuration, which
+/// come before the pods that read them, are its own.
 async fn deploy(
     id: &Identity,
     spec: &ModelReleaseSpec,
     revision: &Revision,
     replicas: i32,
+    contents: &Contents,
     ctx: &Context,
 ) -> Result<(), Error> {
     let Some(model) = &spec.model else { return Ok(()) };
     let name = id.revision_name(revision);
     let service = build::revision_service(id, spec, revision);
-    apply(
+    let service = apply(
         &api::<Service>(id, ctx),
         &name,
         &service,
         "the revision's Service",
     )
     .await?;
+    Box::pin(copy(id, revision, contents, &service, ctx)).await?;
     let deployment = build::deployment(id, spec, model, revision, replicas);
     apply(
         &api::<Deployment>(id, ctx),
@@ -73,6 +80,7 @@ async fn deploy(
         "the revision's Deployment",
     )
     .await
+    .map(drop)
 }
 
 /// Touches the replica count alone: the template of an older revision is not known any more and must not change.
@@ -164,19 +172,13 @@ fn gone(done: kube::Result<()>, name: &str) -> Result<(), Error> {
     }
 }
 
-async fn apply<K>(
-    api: &Api<K>,
-    name: &str,
-    object: &(impl Serialize + Debug),
-    what: &str,
-) -> Result<(), Error>
+async fn apply<K>(api: &Api<K>, name: &str, object: &(impl Serialize + Debug), what: &str) -> Result<K, Error>
 where
     K: Resource + Clone + DeserializeOwned + Debug,
 {
     let params = PatchParams::apply(FIELD_MANAGER).force();
     api.patch(name, &params, &Patch::Apply(object))
         .await
-        .map(|_| ())
         .map_err(Error::api(format!("apply {what} {name}")))
 }
 

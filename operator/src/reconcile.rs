@@ -13,6 +13,7 @@ use serin_core::plan;
 use serin_core::policy::Policy;
 use serin_core::status;
 
+use crate::configuration::Contents;
 use crate::context::{Context, Turn};
 use crate::error::Error;
 use crate::observe::{glance, metrics, read};
@@ -55,20 +56,21 @@ async fn look(release: Arc<ModelRelease>, ctx: &Context, turn: &mut Turn<'_>) ->
 
     let glanced = glance(&id, &release.spec, ctx).await?;
     let is_glance = glanced.is_some();
-    let objects = match glanced {
-        Some(objects) => objects,
+    let (objects, mut contents) = match glanced {
+        Some(objects) => (objects, Contents::new()),
         None => read(&id, &release.spec, ctx).await?,
     };
     let mut seen = objects.beside(&release, metrics);
     let mut plan = plan::plan(&policy, &state, &seen, now);
     if is_glance && plan.moves(&state) {
-        let objects = read(&id, &release.spec, ctx).await?;
+        let objects;
+        (objects, contents) = read(&id, &release.spec, ctx).await?;
         seen = objects.beside(&release, seen.metrics);
         plan = plan::plan(&policy, &state, &seen, now);
     }
 
     for action in &plan.actions {
-        if let Err(error) = perform(action, &id, &release.spec, ctx).await {
+        if let Err(error) = perform(action, &id, &release.spec, &contents, ctx).await {
             let Some(refusal) = error.refusal() else {
                 return Err(error);
             };

@@ -6,14 +6,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ApiResource, GroupVersionKind};
 use kube::{Resource as _, ResourceExt as _};
 use serin_core::crd::ModelRelease;
+pub(crate) use serin_core::crd::RELEASE_LABEL;
 use serin_core::revision::Revision;
 
 /// Owner of our fields in server-side apply.
 pub(crate) const FIELD_MANAGER: &str = "serin-operator";
-/// Label that names the release of an object.
-pub(crate) const RELEASE_LABEL: &str = "serin.dev/release";
 /// Label that names the revision of an object.
 pub(crate) const REVISION_LABEL: &str = "serin.dev/revision";
+/// Annotation that names what a copy was made of.
+pub(crate) const COPY_ANNOTATION: &str = "serin.dev/copy-of";
 /// Finalizer that takes the traffic away before the pods.
 pub(crate) const FINALIZER: &str = "serin.dev/traffic-first";
 
@@ -43,6 +44,16 @@ impl Identity {
     /// Name of a revision's Deployment and Service.
     pub(crate) fn revision_name(&self, revision: &Revision) -> String {
         format!("{}-{revision}", self.name)
+    }
+
+    /// Name of a revision's copy of what is called so.
+    pub(crate) fn copy_name(&self, revision: &Revision, of: &str) -> String {
+        format!("{}-{of}", self.revision_name(revision))
+    }
+
+    /// Name of the Secret with the key of digests.
+    pub(crate) fn key_name(&self) -> String {
+        format!("{}-configuration-key", self.name)
     }
 
     /// Selects everything a release owns.

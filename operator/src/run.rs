@@ -1,22 +1,23 @@
 //! The life of the process: serve, wait for the lead, watch, let go.
 
+use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::api::{Api, DynamicObject};
 use kube::client::ClientBuilder;
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, reflector, watcher};
-use kube::{Client, Config, Resource, ResourceExt as _};
+use kube::{Client, Config, Resource, ResourceExt};
 use kube_lease_manager::LeaseManagerBuilder;
-use serin_core::crd::{Arm, ModelRelease};
+use serin_core::crd::{Arm, ModelRelease, Reference, ReferenceKind};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -24,11 +25,12 @@ use crate::access;
 use crate::archive::Archive;
 use crate::args::Args;
 use crate::build::selected_revision;
-use crate::context::{Clock, Context};
+use crate::context::{Clock, Context, Owned};
 use crate::metrics::Metrics;
 use crate::observe::workload;
+use crate::owned::Index;
 use crate::reconcile::{pause, reconcile};
-use crate::release::{RELEASE_LABEL, http_route};
+use crate::release::{RELEASE_LABEL, REVISION_LABEL, http_route};
 use crate::route::Route;
 use crate::serve::router;
 use crate::tenure::{Guard, Tenure};
@@ -150,11 +152,26 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
         .default_backoff()
         .touched_objects();
     let known = reader.clone();
+    let config_maps = versions::<ConfigMap, _>(args, &ctx, pages(), |owned| &owned.config_maps);
+    // Most Secrets of a cluster are the history of Helm, which no pod reads.
+    let read = pages().fields("type!=helm.sh/release.v1");
+    let secrets = if args.read_secrets {
+        versions::<Secret, _>(args, &ctx, read, |owned| &owned.secrets).boxed()
+    } else {
+        stream::pending().boxed()
+    };
+    let (reads_config_map, reads_secret) = (ctx.clone(), ctx.clone());
 
     Controller::for_stream(releases, reader)
         .owns_stream(workloads)
         .owns_stream(services)
         .watches_stream_with(routes, move |route| carried_by(&known, &route), http_route())
+        .watches_stream(config_maps, move |object| {
+            reading(&reads_config_map, ReferenceKind::ConfigMap, &object)
+        })
+        .watches_stream(secrets, move |object| {
+            reading(&reads_secret, ReferenceKind::Secret, &object)
+        })
         .graceful_shutdown_on(stopped(stop))
         .run(reconcile, |release, error, ctx| pause(&release, error, &ctx), ctx)
         .for_each(|done| async move {
@@ -163,6 +180,47 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
             }
         })
         .await;
+}
+
+/// Watches the versions of all objects of a kind, and nothing else of them. All of them: a label of ours is on none.
+fn versions<K, F>(
+    args: &Args,
+    ctx: &Arc<Context>,
+    config: watcher::Config,
+    index: F,
+) -> impl Stream<Item = watcher::Result<PartialObjectMeta<K>>> + Send + use<K, F>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Send + 'static,
+    F: Fn(&Owned) -> &Index<String> + Send + 'static,
+{
+    let seen = ctx.clone();
+    watcher(api::<PartialObjectMeta<K>>(args, ctx), config)
+        .inspect(move |said| index(&seen.owned).take(said, version))
+        .default_backoff()
+        .touched_objects()
+}
+
+/// The version of an object, unless it is a revision's copy.
+fn version<K: ResourceExt>(object: &K) -> Option<String> {
+    let is_copy = object.labels().contains_key(REVISION_LABEL);
+    object.resource_version().filter(|_| !is_copy)
+}
+
+/// The releases whose template refers to an object.
+fn reading<K: ResourceExt>(
+    ctx: &Context,
+    kind: ReferenceKind,
+    object: &K,
+) -> Vec<ObjectRef<DeserializeGuard<ModelRelease>>> {
+    let namespace = object.namespace().unwrap_or_default();
+    let reference = Reference {
+        kind,
+        name: object.name_any(),
+    };
+    let names = ctx.known.referring(&namespace, &reference).into_iter();
+    names
+        .map(|name| ObjectRef::new(&name).within(&namespace))
+        .collect()
 }
 
 /// The releases whose traffic a route carries: the one it is labelled with, or those that name it.

@@ -84,7 +84,10 @@ const REFUSED: &str = r#"
 /spec/analysis/minCoverage       | "most"      | spec.analysis.minCoverage: | "most" is no share
 /spec/analysis/onInconclusive    | "Promote"   | spec.analysis.onInconclusive: Unsupported value: "Promote" | "Hold", "RollBack"
 /spec/analysis/latency           | {"tail": {}} | spec.analysis.latency.tail.slowerThan: Required value
-/spec/serving/replicas           | 0           | spec.serving.replicas: Invalid value: 0 | greater than or equal to 1
+/spec/serving/replicas           | -1          | spec.serving.replicas: Invalid value: -1 | greater than or equal to 0
+/spec/serving/unversioned        | [{"kind": "Pod", "name": "a"}] | spec.serving.unversioned[0].kind: Unsupported value: "Pod" | "ConfigMap", "Secret"
+/spec/serving/unversioned        | [{"kind": "Secret", "name": "A_b"}] | spec.serving.unversioned[0].name: | "A_b" is no name of an object: use small letters, digits, dots and dashes
+/spec/serving/unversioned        | [{"kind": "Secret", "name": "a"}, {"kind": "Secret", "name": "a"}] | .spec.serving.unversioned: | duplicate entries for key
 /spec/serving/template/spec/containers | []    | spec.serving.template.spec.containers | should have at least 1 items
 /spec/gates                      | [{"name": "rmse", "require": ""}] | spec.gates[0].require | should be at least 1 chars long
 "#;
@@ -94,6 +97,7 @@ const STALLED: &str = r#"
 /spec/gates                 | [{"name": "rmse", "require": "evidence.rmse <"}] | InvalidGate | spec.gates[0].require does not compile | evidence.rmse <
 /spec/serving/port          | "grpc" | InvalidTemplate | spec.serving.port "grpc" is not the name of a container port
 /spec/serving/template/spec | {"containers": [{"name": "server", "ports": "8082"}]} | InvalidTemplate | spec.serving.template.spec is no pod spec
+/spec/serving/unversioned   | [{"kind": "Secret", "name": "token"}] | InvalidTemplate | spec.serving.unversioned names Secret/token, to which spec.serving.template does not refer
 /spec/analysis/latency      | {"meanBelow": "500ms", "timeLimit": "300ms"} | InvalidAnalysis | timeLimit 300ms is not above meanBelow 500ms
 /spec/analysis/quality      | {"bad": "answers_total{outcome=empty}", "all": "answers_total"} | InvalidAnalysis | "answers_total{outcome=empty}" is no counter
 /spec/analysis/errors       | {"notWorseThanStable": "0%"} | InvalidAnalysis | "0%" is no percentage above 0

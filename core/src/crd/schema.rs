@@ -44,6 +44,14 @@ pub(super) fn artifact_uri() -> Value {
     )
 }
 
+pub(super) fn object_name() -> Value {
+    rule(
+        "self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')",
+        "name of an object",
+        "use small letters, digits, dots and dashes",
+    )
+}
+
 pub(super) fn http_url() -> Value {
     rule(
         "isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''",

@@ -22,6 +22,13 @@ pub struct ModelReleaseStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = json!(["type"])))]
     pub conditions: Vec<Condition>,
+    /// Pods of the stable version, ready or not; those of the first version until it is promoted. What an autoscaler reads
+    /// as the size of the release.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Selects the pods of all versions, by which an autoscaler measures: they share the traffic, whatever its split.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub selector: String,
     /// The last promoted version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable: Option<Arm>,
@@ -43,9 +50,22 @@ pub struct ModelReleaseStatus {
     /// What a person last asked for by annotation, and what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestStatus>,
+    /// The revision that was there before its configuration was part of it, and goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<AdoptedStatus>,
     /// Texts for the columns of `kubectl get`.
     #[serde(default)]
     pub display: Display,
+}
+
+/// A revision that stands for another: its pods read their configuration from where it was written, not from copies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdoptedStatus {
+    /// The revision that goes on.
+    pub revision: String,
+    /// The revision that `spec` and its configuration make together.
+    pub in_place_of: String,
 }
 
 /// A request that was answered.

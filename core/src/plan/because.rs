@@ -21,6 +21,10 @@ pub enum Because {
     Paused,
     /// The evidence does not open a gate.
     GateClosed(String),
+    /// The release is scaled to zero.
+    Asleep,
+    /// Configuration that the template refers to is not there, and which.
+    ConfigurationMissing(String),
     /// Pods are starting.
     PodsStarting {
         /// Ready so far.
@@ -80,6 +84,8 @@ impl Because {
             Self::Rejected(outcome) | Self::Draining(outcome) => outcome.reason.as_str(),
             Self::Paused => "Paused",
             Self::GateClosed(_) => "GateClosed",
+            Self::Asleep => "Asleep",
+            Self::ConfigurationMissing(_) => "ConfigurationMissing",
             Self::PodsStarting { .. } => "PodsStarting",
             Self::CanaryUnready { .. } => "CanaryUnready",
             Self::RoutePending(_) => "RoutePending",
@@ -98,7 +104,7 @@ impl Because {
         match self {
             Self::Paused | Self::GateClosed(_) | Self::MetricsUnavailable(_) | Self::NoTraffic => Phase::Held,
             Self::CanaryUnready { .. } | Self::Unsure(..) | Self::Inconclusive(_) => Phase::Held,
-            Self::AwaitingApproval(_) => Phase::Held,
+            Self::AwaitingApproval(_) | Self::ConfigurationMissing(_) | Self::Asleep => Phase::Held,
             Self::TooFewRequests { .. } => Phase::Judging,
             Self::NoModelYet => Phase::Waiting,
             Self::Rejected(_) => Phase::RolledBack,
@@ -127,6 +133,8 @@ impl fmt::Display for Because {
             Self::Rejected(outcome) => write!(f, "rolled back: {}", outcome.message),
             Self::Paused => f.write_str("spec.paused is true"),
             Self::GateClosed(why) => f.write_str(why),
+            Self::Asleep => f.write_str("spec.serving.replicas is 0: the version is tried when it is more"),
+            Self::ConfigurationMissing(what) => write!(f, "the pods' configuration is incomplete: {what}"),
             Self::PodsStarting {
                 ready,
                 wanted,

@@ -201,7 +201,7 @@ impl Look<'_> {
         let Some(before) = before else {
             return Heard::Ignored("no version that was stable before is kept".into());
         };
-        if self.policy.paused {
+        if self.policy.paused || self.policy.is_asleep() {
             return Heard::Waits;
         }
         let outcome = Outcome::new(Reason::Undone, format!("a person returned to {}", before.name));

@@ -32,6 +32,8 @@ pub enum Reason {
     Refused,
     /// It was stable, and a person returned to the version before.
     Undone,
+    /// The release was scaled to zero.
+    Asleep,
 }
 
 impl Reason {
@@ -50,6 +52,7 @@ impl Reason {
             Self::Superseded => "Superseded",
             Self::Refused => "Refused",
             Self::Undone => "Undone",
+            Self::Asleep => "Asleep",
         }
     }
 
@@ -65,7 +68,7 @@ impl Reason {
             | Self::Aborted
             | Self::Refused
             | Self::Undone => true,
-            Self::Promoted | Self::Returned | Self::Superseded => false,
+            Self::Promoted | Self::Returned | Self::Superseded | Self::Asleep => false,
         }
     }
 }

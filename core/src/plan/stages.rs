@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::wanting::Wanted;
 use super::wish;
 use super::{
     Because, Canary, HISTORY_LENGTH, News, Observed, Outcome, Past, Reason, RouteSeen, Soak, Stage, State,
@@ -39,14 +40,16 @@ impl Move {
 /// Everything a stage may look at.
 pub(super) struct Look<'a> {
     pub(super) policy: &'a Policy,
+    pub(super) wanted: &'a Wanted,
     pub(super) state: &'a State,
     pub(super) seen: &'a Observed,
     pub(super) now: Timestamp,
 }
 
-pub(super) fn next(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> Move {
+pub(super) fn next(policy: &Policy, wanted: &Wanted, state: &State, seen: &Observed, now: Timestamp) -> Move {
     let look = Look {
         policy,
+        wanted,
         state,
         seen,
         now,
@@ -91,8 +94,10 @@ impl Look<'_> {
     /// No trial is under way: begin one, or say why not.
     fn rest(&self) -> Move {
         let stay = |because| Move::stay(self.state.clone(), because);
-        let Some(wanted) = &self.policy.wanted else {
-            return stay(Because::NoModelYet);
+        let wanted = match self.wanted {
+            Wanted::Nothing => return stay(Because::NoModelYet),
+            Wanted::Unknown(missing) => return stay(Because::ConfigurationMissing(missing.clone())),
+            Wanted::Version(wanted) => wanted,
         };
         if let Some(stable) = self
             .state
@@ -117,6 +122,9 @@ impl Look<'_> {
         }
         if self.policy.paused {
             return stay(Because::Paused);
+        }
+        if self.policy.is_asleep() {
+            return stay(Because::Asleep);
         }
         if !self.policy.closed_gates.is_empty() {
             return stay(Because::GateClosed(self.policy.closed_gates.join("; ")));
@@ -181,17 +189,13 @@ impl Look<'_> {
     /// The version that spec asks for and that is not tried, as long as it is another than `version`.
     fn still_rejected(&self, version: &Version) -> Option<(Version, Outcome)> {
         let (rejected, _) = self.state.rejected.as_ref()?;
-        let is_wanted = self
-            .policy
-            .wanted
-            .as_ref()
-            .is_some_and(|wanted| wanted.revision == rejected.revision);
+        let is_wanted = self.wanted.may_be(&rejected.revision);
         (is_wanted && rejected.revision != version.revision).then(|| self.state.rejected.clone())?
     }
 
     /// The version that spec asks for in place of the canary; none that was turned down before.
     fn newer(&self, canary: &Canary) -> Option<&Version> {
-        let wanted = self.policy.wanted.as_ref()?;
+        let wanted = self.wanted.version()?;
         let is_new =
             wanted.revision != canary.version.revision && self.still_rejected(&canary.version).is_none();
         is_new.then_some(wanted)
@@ -199,6 +203,10 @@ impl Look<'_> {
 
     /// What ends a trial from outside, in every stage.
     fn interruption(&self, canary: &Canary) -> Option<Outcome> {
+        if self.policy.is_asleep() {
+            let why = "spec.serving.replicas is 0; it is tried anew when it is more";
+            return Some(Outcome::new(Reason::Asleep, why));
+        }
         let wanted = self.newer(canary)?;
         if let Some(stable) = self
             .state
@@ -472,6 +480,7 @@ impl Look<'_> {
             rejected: self.still_rejected(&version),
             history: self.remember(version, Outcome::new(Reason::Promoted, message)),
             answered: self.state.answered.clone(),
+            adopted: self.state.adopted.clone(),
         };
         Move::stay(state, Because::Settled).tell(told)
     }

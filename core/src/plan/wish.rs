@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::request::ordinal;
 use super::{Action, Canary, News, Observed, RouteSeen, Split, Stage, State, Transition, judging};
 use crate::policy::{Percent, Policy};
-use crate::revision::Revision;
+use crate::revision::{Revision, Version};
 
 /// Looks while something is under way: a safety net under the watches, which usually wake the release earlier.
 const ACTIVE_LOOK: SignedDuration = SignedDuration::from_secs(5);
@@ -55,18 +55,21 @@ pub(super) fn canary_replicas(policy: &Policy, state: &State, canary: &Canary) -
 }
 
 /// The difference between what `state` wants and what is seen, in the order in which it is safe to bring it about.
-pub(super) fn actions(policy: &Policy, state: &State, seen: &Observed) -> Vec<Action> {
+pub(super) fn actions(
+    policy: &Policy,
+    wanted: Option<&Version>,
+    state: &State,
+    seen: &Observed,
+) -> Vec<Action> {
     let mut actions = Vec::new();
     let split = split(policy, state);
     let carried = seen.route.carries(&split);
 
     for (revision, replicas) in wanted_replicas(policy, state) {
         match seen.workloads.get(&revision) {
-            None if policy
-                .wanted
-                .as_ref()
-                .is_some_and(|wanted| wanted.revision == revision) =>
-            {
+            // Neither a rollback nor a release that is asleep makes the pods that it would remove.
+            None if replicas == 0 => {}
+            None if wanted.is_some_and(|wanted| wanted.revision == revision) => {
                 actions.push(Action::Deploy { revision, replicas });
             }
             // The template of a revision that is no longer wanted is not known any more; the status says so.
@@ -149,21 +152,7 @@ fn wanted_replicas(policy: &Policy, state: &State) -> Vec<(Revision, i32)> {
         };
         (canary.version.revision.clone(), replicas)
     });
-    // A rollback must not create the pods it is about to remove.
-    let rolling_back = |state: &State| {
-        state
-            .canary
-            .as_ref()
-            .is_some_and(|canary| canary.stage == Stage::RollingBack)
-    };
-    let gone = state
-        .canary
-        .as_ref()
-        .map(|canary| canary.version.revision.clone())
-        .filter(|_| rolling_back(state));
-    stable
-        .chain(canary.filter(|(revision, replicas)| *replicas > 0 || Some(revision) == gone.as_ref()))
-        .collect()
+    stable.chain(canary).collect()
 }
 
 /// Revisions without a part: scaled to zero, kept as long as a return to them needs no soak, then removed.

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use serin_core::configuration::{Configuration, Content};
 use serin_core::counters::{Counter, Edge, Series};
-use serin_core::crd::ModelReleaseSpec;
+use serin_core::crd::{ModelReleaseSpec, Reference, ReferenceKind};
 use serin_core::judge::Figure;
 use serin_core::plan::{
     Action, MetricsSeen, Observed, Plan, Request, RouteSeen, Split, State, Verb, Workload, plan, time_before,
 };
 use serin_core::policy::Policy;
 use serin_core::record::Entry;
-use serin_core::revision::{Revision, Version};
+use serin_core::revision::{Asked, Revision, Version};
 
 /// How a version behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +41,8 @@ pub(crate) struct World {
     pub(crate) workloads: BTreeMap<Revision, Workload>,
     pub(crate) route: RouteSeen,
     pub(crate) service: Option<Revision>,
+    /// What the template's references lead to.
+    pub(crate) configuration: Configuration,
     pub(crate) behaviour: BTreeMap<String, Behaviour>,
     pub(crate) metrics: bool,
     pub(crate) traffic: bool,
@@ -78,6 +81,23 @@ pub(crate) fn spec(steps: &[(i32, u32)]) -> ModelReleaseSpec {
     .expect("the spec of the world is one")
 }
 
+/// A ConfigMap that holds one value.
+pub(crate) fn limits(value: &str) -> Configuration {
+    let reference = Reference {
+        kind: ReferenceKind::ConfigMap,
+        name: "limits".into(),
+    };
+    let content = Content::of([("top".to_owned(), value.as_bytes().to_vec())]);
+    Configuration::Known([(reference, content.digest(b""))].into())
+}
+
+/// A ConfigMap that is not there.
+pub(crate) fn missing() -> Configuration {
+    Configuration::Incomplete(vec![
+        "there is no ConfigMap limits beside the release: create it".into(),
+    ])
+}
+
 impl World {
     pub(crate) fn new(steps: &[(i32, u32)]) -> Self {
         Self {
@@ -87,6 +107,7 @@ impl World {
             workloads: BTreeMap::new(),
             route: RouteSeen::Missing,
             service: None,
+            configuration: Configuration::default(),
             behaviour: BTreeMap::new(),
             metrics: true,
             traffic: true,
@@ -110,12 +131,19 @@ impl World {
             "version": name, "uri": format!("file:///models/{name}/"), "digest": digest, "evidence": { "rmse": 0.9 },
         }))
         .expect("a model");
-        let revision = self.wanted().revision;
-        self.behaviour.insert(revision.to_string(), behaviour);
+        if let Configuration::Known(_) = self.configuration {
+            let revision = self.wanted().revision;
+            self.behaviour.insert(revision.to_string(), behaviour);
+        }
     }
 
     pub(crate) fn wanted(&self) -> Version {
-        Version::wanted(&self.spec).expect("a model is named")
+        let asked = Asked::of(&self.spec).expect("a model is named");
+        let known = match &self.configuration {
+            Configuration::Known(known) => Some(known),
+            Configuration::Incomplete(_) => None,
+        };
+        asked.version(known.expect("its configuration is known"))
     }
 
     /// Asks for something of the canary under way.
@@ -150,6 +178,7 @@ impl World {
             workloads: self.workloads.clone(),
             route: self.route.clone(),
             stable_service: self.service.clone(),
+            configuration: self.configuration.clone(),
             metrics: self.metrics_seen(),
             request: self.request.as_ref().map(|text| text.parse()),
         }

@@ -10,6 +10,8 @@
 )]
 
 mod calls;
+mod configuration;
+mod scaling;
 mod world;
 
 use futures::stream::{self, StreamExt as _};
@@ -32,8 +34,8 @@ struct Story {
     ends: &'static [&'static str],
 }
 
-/// The first of these make every kind of call: a promotion, a withdrawal, a deletion.
-const EVERY_KIND: usize = 3;
+/// The first of these make every kind of call: a promotion, a withdrawal, a deletion, copies of configuration.
+const EVERY_KIND: usize = 4;
 
 const STORIES: &[Story] = &[
     Story {
@@ -57,6 +59,17 @@ const STORIES: &[Story] = &[
         ],
         turns: 12,
         ends: &[],
+    },
+    Story {
+        name: "configured",
+        deeds: &[
+            (0, Deed::Configure("20")),
+            (0, Deed::Want("healthy-1")),
+            (5, Deed::Configure("30")),
+            (9, Deed::Configure("20")),
+        ],
+        turns: 16,
+        ends: &["Returned", "Promoted"],
     },
     Story {
         name: "broken",

@@ -11,7 +11,7 @@ use axum::routing::any;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Event, Namespace, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Service};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::client::ClientBuilder;
 use kube::core::DeserializeGuard;
@@ -47,6 +47,8 @@ pub(crate) enum Deed {
     Abort,
     /// Asks to try again what was rolled back.
     Retry,
+    /// Lets a ConfigMap that the pods read hold this.
+    Configure(&'static str),
     /// Deletes the release.
     Delete,
 }
@@ -123,6 +125,45 @@ impl World {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// The objects of a kind beside the release.
+    pub(crate) fn all<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The same of a kind that has no type here.
+    pub(crate) fn all_of(&self, kind: &kube::api::ApiResource) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, kind)
+    }
+
+    /// Somebody changes the release.
+    pub(crate) async fn edit(&self, change: Value) {
+        self.api()
+            .patch(NAME, &PatchParams::default(), &Patch::Merge(change))
+            .await
+            .unwrap();
+    }
+
+    /// An operator of another time has written this status.
+    pub(crate) async fn tell(&self, change: Value) {
+        self.api()
+            .patch_status(NAME, &PatchParams::default(), &Patch::Merge(change))
+            .await
+            .unwrap();
+    }
+
+    /// Lets a ConfigMap hold one value.
+    pub(crate) async fn holds(&self, name: &str, value: &str) {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"top": value},
+        });
+        let params = PatchParams::apply("test").force();
+        let api = self.all::<ConfigMap>();
+        api.patch(name, &params, &Patch::Apply(object)).await.unwrap();
+    }
+
     /// The release as a watch would show it now.
     pub(crate) async fn shown(&self) -> DeserializeGuard<ModelRelease> {
         let api: Api<DeserializeGuard<ModelRelease>> = Api::namespaced(self.client.clone(), &self.namespace);
@@ -152,15 +193,19 @@ impl World {
                     .expect("a retry is of a rollback");
                 json!({"metadata": {"annotations": {REQUEST_ANNOTATION: retry.to_string()}}})
             }
+            Deed::Configure(value) => {
+                self.holds("limits", value).await;
+                let reads = json!([{"configMapRef": {"name": "limits"}}]);
+                let mut containers = containers();
+                containers[0]["envFrom"] = reads;
+                json!({"spec": {"serving": {"template": {"spec": {"containers": containers}}}}})
+            }
             Deed::Delete => {
                 self.api().delete(NAME, &DeleteParams::default()).await.unwrap();
                 return;
             }
         };
-        self.api()
-            .patch(NAME, &PatchParams::default(), &Patch::Merge(wish))
-            .await
-            .unwrap();
+        self.edit(wish).await;
     }
 
     /// The operator looks until it has written something down or has nothing to do; then the world follows.
@@ -275,6 +320,7 @@ impl World {
         let release = self.api().get_opt(NAME).await.unwrap();
         let deployments = Api::<Deployment>::namespaced(self.client.clone(), &self.namespace);
         let services = Api::<Service>::namespaced(self.client.clone(), &self.namespace);
+        let config_maps = self.all::<ConfigMap>();
         let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
         let kind = serin_testkit::http_route();
         let routes = Api::<DynamicObject>::namespaced_with(self.client.clone(), &self.namespace, &kind);
@@ -311,6 +357,7 @@ impl World {
             "services": by_name(&services.list(&all).await.unwrap(), |service| {
                 json!(service.spec.as_ref().and_then(|spec| spec.selector.clone()))
             }),
+            "config_maps": by_name(&config_maps.list(&all).await.unwrap(), |config_map| json!(config_map.data)),
             "routes": by_name(&routes.list(&all).await.unwrap(), |route| route.data["spec"].clone()),
             "events": told,
             "records": records,
@@ -401,13 +448,15 @@ fn model(version: &str) -> Value {
     })
 }
 
+fn containers() -> Value {
+    json!([{"name": "server", "image": "server:1", "ports": [{"name": "http", "containerPort": 8082}]}])
+}
+
 fn release(prometheus: &str) -> Value {
     json!({
         "apiVersion": "serin.dev/v1alpha1", "kind": "ModelRelease", "metadata": {"name": NAME},
         "spec": {
-            "serving": {"replicas": 2, "template": {"spec": {"containers": [
-                {"name": "server", "image": "server:1", "ports": [{"name": "http", "containerPort": 8082}]},
-            ]}}},
+            "serving": {"replicas": 2, "template": {"spec": {"containers": containers()}}},
             "rollout": {
                 "canaryReplicas": 1, "progressDeadline": "20s",
                 "steps": [{"weight": 20, "soak": "15s"}, {"weight": 50, "soak": "15s"}],

@@ -1,0 +1,138 @@
+//! The operator as a process, on a real API server: what wakes it, and what it does not ask again.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::runtime::wait::await_condition;
+use serde_json::json;
+use serin_core::crd::ModelRelease;
+use serin_testkit::ApiServer;
+
+const NAME: &str = "recommender";
+/// Long before the operator would look again by itself.
+const SOON: Duration = Duration::from_mins(1);
+
+/// A process that ends with the test, and is killed by the kernel when the test is killed.
+struct Operator(Child);
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Operator {
+    fn start(server: &ApiServer) -> Self {
+        let process = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--", env!("CARGO_BIN_EXE_serin-operator")])
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--namespace",
+                "default",
+                "--log",
+                "warn",
+            ])
+            .env("KUBECONFIG", server.kubeconfig().unwrap())
+            .spawn();
+        Self(process.unwrap())
+    }
+}
+
+async fn until(api: &Api<ModelRelease>, what: &str, holds: impl Fn(&ModelRelease) -> bool) {
+    let waited = await_condition(api.clone(), NAME, |release: Option<&ModelRelease>| {
+        release.is_some_and(&holds)
+    });
+    tokio::time::timeout(SOON, waited)
+        .await
+        .unwrap_or_else(|_| panic!("not within {SOON:?}: {what}"))
+        .unwrap();
+}
+
+fn reason(release: &ModelRelease) -> String {
+    let status = release.status.as_ref();
+    let mut conditions = status.into_iter().flat_map(|status| &status.conditions);
+    conditions
+        .find(|condition| condition.type_ == "Ready")
+        .map(|condition| condition.reason.clone())
+        .unwrap_or_default()
+}
+
+/// How often the API server was asked for a single ConfigMap.
+async fn asked(server: &ApiServer) -> f64 {
+    let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
+    let metrics = server.client().request_text(request).await.unwrap();
+    let counted = |line: &&str| {
+        line.starts_with("apiserver_request_total{")
+            && line.contains("resource=\"configmaps\"")
+            && line.contains("verb=\"GET\"")
+    };
+    let values = metrics.lines().filter(counted);
+    values
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+#[tokio::test]
+async fn what_pods_read_wakes_the_operator_and_is_read_once() {
+    let Some(server) = ApiServer::start().await.unwrap() else {
+        return;
+    };
+    serin_testkit::install(server.client(), serin_testkit::routes())
+        .await
+        .unwrap();
+    let api: Api<ModelRelease> = Api::default_namespaced(server.client());
+    let release: ModelRelease = serde_json::from_value(json!({
+        "apiVersion": "serin.dev/v1alpha1", "kind": "ModelRelease", "metadata": {"name": NAME},
+        "spec": {
+            "model": {"version": "1", "uri": "file:///models/1/", "digest": format!("sha256:{}", "0".repeat(64))},
+            "serving": {"template": {"spec": {"containers": [{
+                "name": "server", "image": "server:1", "ports": [{"name": "http", "containerPort": 8082}],
+                "envFrom": [{"configMapRef": {"name": "limits"}}],
+            }]}}},
+            "route": {"gateway": {"parentRefs": [{"name": "public"}]}},
+            "analysis": {"prometheus": {"url": "http://prometheus:9090"}},
+        },
+    }))
+    .unwrap();
+    api.create(&PostParams::default(), &release).await.unwrap();
+    let _operator = Operator::start(&server);
+    until(&api, "it waits for its configuration", |release| {
+        reason(release) == "ConfigurationMissing"
+    })
+    .await;
+
+    let limits = json!({"metadata": {"name": "limits"}, "data": {"top": "20"}});
+    let limits: ConfigMap = serde_json::from_value(limits).unwrap();
+    let config_maps: Api<ConfigMap> = Api::default_namespaced(server.client());
+    config_maps.create(&PostParams::default(), &limits).await.unwrap();
+    until(&api, "its pods start", |release| {
+        reason(release) == "PodsStarting"
+    })
+    .await;
+
+    // From now on it looks because of a spec that changes nothing; what it has read has not changed.
+    let mut counted = Vec::new();
+    for number in 4..8 {
+        let change = json!({"spec": {"rollout": {"rollbackWindow": number}}});
+        let changed = api
+            .patch(NAME, &PatchParams::default(), &Patch::Merge(change))
+            .await
+            .unwrap();
+        until(&api, "it looks at the change", |release| {
+            let status = release.status.as_ref();
+            status.is_some_and(|status| status.observed_generation == changed.metadata.generation)
+        })
+        .await;
+        counted.push(asked(&server).await);
+    }
+    // The first look may still have been one that learnt from the watch what the operator had read itself.
+    assert!(
+        counted[1] > 0.0 && counted[1..].iter().all(|count| *count == counted[1]),
+        "{counted:?}"
+    );
+}
