@@ -43,6 +43,9 @@ pub struct ModelReleaseStatus {
     /// What a person last asked for by annotation, and what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestStatus>,
+    /// How the weights are carried, where no gateway answers for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     /// Texts for the columns of `kubectl get`.
     #[serde(default)]
     pub display: Display,
@@ -111,7 +114,7 @@ pub struct CanaryStatus {
     /// Percent of the traffic it is meant to get.
     #[serde(default)]
     pub weight: i32,
-    /// Percent of the traffic the gateway is seen to send it.
+    /// Percent of the traffic that it is seen to be sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_weight: Option<i32>,
     /// When the current stage began.

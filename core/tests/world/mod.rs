@@ -10,7 +10,7 @@ use serin_core::judge::Figure;
 use serin_core::plan::{
     Action, MetricsSeen, Observed, Plan, Request, RouteSeen, Split, State, Verb, Workload, plan, time_before,
 };
-use serin_core::policy::Policy;
+use serin_core::policy::{Carrier, Policy};
 use serin_core::record::Entry;
 use serin_core::revision::{Revision, Version};
 
@@ -31,6 +31,16 @@ pub(crate) const HEALTHY: Behaviour = Behaviour {
     empty_every: 0,
 };
 
+/// The Service in front of the pods of a release.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Front {
+    Missing,
+    /// It selects the pods of this revision.
+    One(Revision),
+    /// It selects those of all.
+    All,
+}
+
 /// The world of one release.
 #[derive(Clone)]
 pub(crate) struct World {
@@ -40,6 +50,8 @@ pub(crate) struct World {
     pub(crate) workloads: BTreeMap<Revision, Workload>,
     pub(crate) route: RouteSeen,
     pub(crate) service: Option<Revision>,
+    /// Without a gateway: whom the Service in front of the pods selects.
+    pub(crate) front: Front,
     pub(crate) behaviour: BTreeMap<String, Behaviour>,
     pub(crate) metrics: bool,
     pub(crate) traffic: bool,
@@ -87,6 +99,7 @@ impl World {
             workloads: BTreeMap::new(),
             route: RouteSeen::Missing,
             service: None,
+            front: Front::Missing,
             behaviour: BTreeMap::new(),
             metrics: true,
             traffic: true,
@@ -97,6 +110,34 @@ impl World {
             record: BTreeMap::new(),
             served: BTreeMap::new(),
             scrapes: BTreeMap::new(),
+        }
+    }
+
+    /// A world without a gateway.
+    pub(crate) fn of_pods(steps: &[(i32, u32)]) -> Self {
+        let mut world = Self::new(steps);
+        world.spec.route = serde_json::from_value(json!({ "none": {} })).expect("a route");
+        world
+    }
+
+    /// The route as it would be seen.
+    pub(crate) fn route_seen(&self) -> RouteSeen {
+        if self.policy().carrier != Carrier::Pods {
+            return self.route.clone();
+        }
+        let pods = || self.workloads.iter();
+        match &self.front {
+            Front::Missing => RouteSeen::Missing,
+            Front::One(revision) => RouteSeen::Carried(Split::of([(revision.clone(), 100)])),
+            Front::All => {
+                let split = Split::by_pods(pods().map(|(revision, pods)| (revision.clone(), pods.replicas)));
+                if pods().all(|(_, pods)| pods.ready == pods.replicas) {
+                    RouteSeen::Carried(split)
+                } else {
+                    let why = "pods are not ready".into();
+                    RouteSeen::Asked { split, why }
+                }
+            }
         }
     }
 
@@ -148,7 +189,8 @@ impl World {
     pub(crate) fn look(&self) -> Observed {
         Observed {
             workloads: self.workloads.clone(),
-            route: self.route.clone(),
+            route: self.route_seen(),
+            has_branch: false,
             stable_service: self.service.clone(),
             metrics: self.metrics_seen(),
             request: self.request.as_ref().map(|text| text.parse()),
@@ -219,7 +261,7 @@ impl World {
     /// Traffic as it is split now, and scrapes of the pods that are there.
     fn serve(&mut self, seconds: i64) {
         if let (RouteSeen::Carried(split) | RouteSeen::Asked { split, .. }, true) =
-            (self.route.clone(), self.traffic)
+            (self.route_seen(), self.traffic)
         {
             for (revision, weight) in split.weights() {
                 let requests = seconds.unsigned_abs() * u64::from(weight.unsigned_abs());
@@ -275,6 +317,14 @@ impl World {
                 if let Some(workload) = self.workloads.get_mut(revision) {
                     workload.replicas = *replicas;
                 }
+            }
+            Action::Route(split) if self.policy().carrier == Carrier::Pods => {
+                let mut served = split.weights().filter(|(_, weight)| *weight > 0);
+                self.front = match (served.next(), served.next()) {
+                    (None, _) => Front::Missing,
+                    (Some((revision, _)), None) => Front::One(revision.clone()),
+                    (Some(_), Some(_)) => Front::All,
+                };
             }
             Action::Route(split) if split.is_empty() => self.route = RouteSeen::Missing,
             Action::Route(split) => {
@@ -349,9 +399,9 @@ impl World {
 
     /// The split the data plane carries.
     pub(crate) fn carried(&self) -> Split {
-        match &self.route {
-            RouteSeen::Carried(split) | RouteSeen::Asked { split, .. } => split.clone(),
-            RouteSeen::Missing | RouteSeen::Unsupported(_) => Split::default(),
+        match self.route_seen() {
+            RouteSeen::Carried(split) | RouteSeen::Asked { split, .. } => split,
+            RouteSeen::Missing | RouteSeen::Outdated | RouteSeen::Unsupported(..) => Split::default(),
         }
     }
 }
