@@ -201,7 +201,6 @@ pub enum Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser as _;
 
     #[test]
     fn traffic_that_cannot_be_is_refused_with_a_remedy() {

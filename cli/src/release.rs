@@ -34,6 +34,7 @@ pub(crate) fn describe(release: &ModelRelease) -> String {
     }
     line("stable", &status.stable.as_ref().map(arm).unwrap_or_default());
     line("canary", &status.canary.as_ref().map(canary).unwrap_or_default());
+    line("route", status.route.as_deref().unwrap_or_default());
     line("soak", &soak(&status));
     if let Some(analysis) = &status.analysis {
         line("seen", &format!("canary {}", figures(&analysis.canary)));
@@ -66,7 +67,7 @@ fn arm(arm: &Arm) -> String {
 
 fn canary(canary: &CanaryStatus) -> String {
     let seen = canary.observed_weight.map_or_else(
-        || "not seen at the gateway yet".to_owned(),
+        || "not seen to be carried yet".to_owned(),
         |weight| format!("{weight} % seen"),
     );
     format!(

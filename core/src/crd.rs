@@ -2,6 +2,7 @@
 //!
 //! `kubectl explain mrel.spec` prints these comments; every rule here is enforced by the API server.
 
+mod route;
 mod schema;
 mod status;
 
@@ -14,6 +15,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::route::{
+    ExistingRule, GatewayRoute, IngressRoute, NoRoute, ParentRef, PathType, Route, RouteKind,
+};
 pub use self::status::{
     AdoptedStatus, AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry,
     MetricStatus, ModelReleaseStatus, QuestionStatus, Rejected, RequestStatus, SoakStatus,
@@ -56,7 +60,7 @@ pub const NAME_MAX_LENGTH: usize = 50;
         name = "Weight",
         type_ = "string",
         json_path = ".status.display.weight",
-        description = "Percent of traffic to the canary: wished/seen at the gateway"
+        description = "Percent of traffic to the canary: wished/seen"
     ),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(
@@ -278,64 +282,6 @@ pub enum Approval {
     Automatic,
     /// A person, by `kubectl serin approve`.
     Manual,
-}
-
-/// Where the traffic comes from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Route {
-    /// A Gateway API route: one that the operator owns, or a rule of yours.
-    pub gateway: GatewayRoute,
-}
-
-/// An `HTTPRoute` that the operator creates and owns, or the weights in a rule of one that somebody else owns.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = schema::one_route()))]
-pub struct GatewayRoute {
-    /// A rule of a route of yours. The operator writes its backends and their weights, and leaves everything else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub existing: Option<ExistingRule>,
-    /// The Gateways that carry the traffic; not together with `existing`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = 16))]
-    pub parent_refs: Vec<ParentRef>,
-    /// Host names the route answers to; none means all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub hostnames: Vec<String>,
-    /// Path prefix the route answers to.
-    #[serde(default = "root_path")]
-    #[schemars(length(min = 1, max = 256), extend("x-kubernetes-validations" = schema::path()))]
-    pub path: String,
-}
-
-/// A rule of an `HTTPRoute` that somebody else owns.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ExistingRule {
-    /// Name of the route, in the namespace of the release.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Name of the rule, or its position from 0. It has no backends but those of this release.
-    #[serde(default = "first_rule")]
-    #[schemars(length(min = 1, max = 253))]
-    pub rule: String,
-}
-
-/// A Gateway.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ParentRef {
-    /// Name of the Gateway.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Namespace of the Gateway; that of the release where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Name of the listener; all of them where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub section_name: Option<String>,
 }
 
 /// What a canary must show while it soaks.
@@ -609,12 +555,6 @@ fn three_hundred() -> u64 {
 }
 fn http() -> String {
     "http".into()
-}
-fn first_rule() -> String {
-    "0".into()
-}
-fn root_path() -> String {
-    "/".into()
 }
 fn one_percent() -> String {
     "1%".into()

@@ -10,6 +10,7 @@ mod heeding;
 mod judging;
 mod outcome;
 mod request;
+mod route;
 mod stages;
 mod telling;
 mod wanting;
@@ -26,6 +27,7 @@ pub use self::because::whole_seconds;
 pub use self::judging::{Judgement, time_before};
 pub use self::outcome::{News, Outcome, Reason, Transition};
 pub use self::request::{Answer, Request, RequestError, Verb};
+pub use self::route::{Obstacle, RouteSeen, Split};
 pub use self::telling::{describe, evidence};
 pub use self::wanting::Adopted;
 use crate::configuration::Configuration;
@@ -46,7 +48,7 @@ pub enum Phase {
     Waiting,
     /// The pods of a version are starting.
     Preparing,
-    /// The gateway is asked for the weight of a step and not yet seen to carry it.
+    /// The weight of a step is asked for and not yet seen to be carried.
     Shifting,
     /// The canary is observed under traffic.
     Soaking,
@@ -152,45 +154,6 @@ pub struct Soak {
     pub known_after: SignedDuration,
 }
 
-/// Shares of traffic by revision. The same type for what is wished and what is seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Split(BTreeMap<Revision, i32>);
-
-impl Split {
-    /// A split with these weights; those of 0 keep their place in the route without traffic.
-    pub fn of(weights: impl IntoIterator<Item = (Revision, i32)>) -> Self {
-        Self(weights.into_iter().collect())
-    }
-
-    /// All weights, zeros included, by revision.
-    pub fn weights(&self) -> impl Iterator<Item = (&Revision, i32)> {
-        self.0.iter().map(|(revision, weight)| (revision, *weight))
-    }
-
-    /// The weight of `revision`; 0 where it has none.
-    pub fn weight(&self, revision: &Revision) -> i32 {
-        self.0.get(revision).copied().unwrap_or(0)
-    }
-
-    /// Whether `revision` has a place, be it without a weight.
-    pub fn names(&self, revision: &Revision) -> bool {
-        self.0.contains_key(revision)
-    }
-
-    /// Whether nobody gets traffic.
-    pub fn is_empty(&self) -> bool {
-        self.0.values().all(|weight| *weight == 0)
-    }
-
-    /// Whether both send the same traffic to the same revisions.
-    pub fn sends_as(&self, other: &Self) -> bool {
-        self.0
-            .keys()
-            .chain(other.0.keys())
-            .all(|revision| self.weight(revision) == other.weight(revision))
-    }
-}
-
 /// The pods of one revision, as seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workload {
@@ -202,50 +165,6 @@ pub struct Workload {
     pub existing: i32,
     /// Why pods are not ready, in the pods' own words.
     pub trouble: Option<String>,
-}
-
-/// The route, as seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum RouteSeen {
-    /// There is none.
-    #[default]
-    Missing,
-    /// The cluster cannot hold a route, for example because the Gateway API is not installed.
-    Unsupported(String),
-    /// It exists; its controller has not accepted this generation.
-    Asked {
-        /// The weights in its spec.
-        split: Split,
-        /// What its controller says.
-        why: String,
-    },
-    /// Its controller has accepted this generation.
-    Carried(Split),
-}
-
-impl RouteSeen {
-    /// Whether the data plane is seen to send traffic as `wished`.
-    pub fn carries(&self, wished: &Split) -> bool {
-        match self {
-            Self::Missing => wished.is_empty(),
-            Self::Unsupported(_) | Self::Asked { .. } => false,
-            Self::Carried(split) => split.sends_as(wished),
-        }
-    }
-
-    /// The weights in the route's spec; none where there is no route.
-    fn asked(&self) -> Option<&Split> {
-        match self {
-            Self::Missing | Self::Unsupported(_) => None,
-            Self::Asked { split, .. } | Self::Carried(split) => Some(split),
-        }
-    }
-
-    /// Whether the route's spec says `wished`, carried or not.
-    fn asks(&self, wished: &Split) -> bool {
-        self.asked()
-            .map_or_else(|| wished.is_empty(), |split| split.sends_as(wished))
-    }
 }
 
 /// What the metrics showed.
@@ -274,6 +193,8 @@ pub struct Observed {
     pub workloads: BTreeMap<Revision, Workload>,
     /// The route.
     pub route: RouteSeen,
+    /// Whether the route has a branch for a canary, a second object that a split of one revision does not need.
+    pub has_branch: bool,
     /// The revision that the stable-named Service selects.
     pub stable_service: Option<Revision>,
     /// What the references of the template lead to.
@@ -362,7 +283,7 @@ pub fn plan(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> 
     let actions = wish::actions(policy, wanted.version(), &state, seen);
     let mut news = news;
     news.extend(wish::restored(policy, before, &state, seen));
-    let look_again = wish::look_again(policy, &state, &actions, now);
+    let look_again = wish::look_again(policy, &state, seen, &actions, now);
     Plan {
         state,
         actions,
@@ -370,6 +291,16 @@ pub fn plan(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> 
         because,
         news,
         entries,
+    }
+}
+
+impl Canary {
+    /// The weight that its step asks for, and the one that is carried for it: another where whole pods carry it.
+    pub(crate) fn weights(&self, policy: &Policy) -> (Percent, Percent) {
+        (
+            State::asked_weight(policy, self),
+            State::step_weight(policy, self),
+        )
     }
 }
 
@@ -396,13 +327,19 @@ impl State {
         Some(Request::on(Verb::Retry, &version.revision, past.at))
     }
 
-    /// The weight that the current step gives the canary.
-    fn step_weight(policy: &Policy, canary: &Canary) -> Percent {
+    /// The weight that the current step asks for.
+    fn asked_weight(policy: &Policy, canary: &Canary) -> Percent {
         policy
             .steps
             .get(canary.step)
             .or(policy.steps.last())
             .map_or(Percent::NONE, |step| step.weight)
+    }
+
+    /// The weight that the current step gives the canary: what is asked for, or the nearest that pods can carry.
+    fn step_weight(policy: &Policy, canary: &Canary) -> Percent {
+        let asked = Self::asked_weight(policy, canary);
+        policy.share(asked, policy.canary_pods(asked))
     }
 
     /// Whether `version` was promoted within the rollback window, and nothing has been held against it since.

@@ -7,6 +7,7 @@ use url::Url;
 use crate::configuration;
 use crate::crd::{
     Approval, Method, ModelReleaseSpec, NAME_MAX_LENGTH, OnNewVersion, Otherwise, RELEASE_LABEL, Reference,
+    RouteKind,
 };
 use crate::digest::Digest;
 use crate::gate::Gate;
@@ -32,6 +33,16 @@ impl Percent {
             .map(Self)
     }
 
+    /// The share of `pods` among them and `others`, each as good as any other; nothing where there are none.
+    pub fn of_pods(pods: i32, others: i32) -> Self {
+        let (pods, all) = (
+            i64::from(pods.max(0)),
+            i64::from(pods.max(0)) + i64::from(others.max(0)),
+        );
+        let nearest = (200 * pods + all).checked_div(2 * all);
+        nearest.and_then(Self::new).unwrap_or(Self::NONE)
+    }
+
     /// What is left of everything.
     #[must_use]
     pub fn rest(self) -> Self {
@@ -53,6 +64,28 @@ pub struct Step {
     pub soak: SignedDuration,
 }
 
+/// What carries the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A gateway, which says what it has accepted.
+    Gateway,
+    /// The controller of an Ingress, which says nothing.
+    Ingress,
+    /// Whole pods behind one Service.
+    Pods,
+}
+
+impl Carrier {
+    /// Who sends the requests, in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "the gateway",
+            Self::Ingress => "the ingress controller",
+            Self::Pods => "the Service",
+        }
+    }
+}
+
 /// A release's `spec`, checked. Nothing in it can be wrong any more.
 #[derive(Debug)]
 pub struct Policy {
@@ -64,8 +97,10 @@ pub struct Policy {
     pub selector: String,
     /// Pods that carry all traffic; with 0 the release is asleep.
     pub replicas: i32,
-    /// Pods of a canary while it soaks.
+    /// Pods of a canary while it soaks, where they do not carry its weight: see [`Policy::canary_pods`].
     pub canary_replicas: i32,
+    /// What carries the weights.
+    pub carrier: Carrier,
     /// At least one; weights rise.
     pub steps: Vec<Step>,
     /// What a newer version does to a canary.
@@ -125,6 +160,9 @@ pub enum SpecError {
     /// See the message.
     #[error("spec.rollout.steps is empty: write at least one step, such as weight 20 and soak 12h")]
     NoSteps,
+    /// See the message.
+    #[error("spec.route names none of gateway, ingress and none, or several: name one of them")]
+    RouteKinds,
     /// See the message.
     #[error(
         "spec.route.gateway has neither parentRefs nor existing, or both: name the Gateways for a route that the operator owns, or a rule of yours"
@@ -205,7 +243,7 @@ impl SpecError {
             | Self::ZeroPeriod { .. }
             | Self::NoSteps
             | Self::Replicas(..) => "InvalidRollout",
-            Self::NoRoute => "InvalidRoute",
+            Self::RouteKinds | Self::NoRoute => "InvalidRoute",
             Self::PrometheusUrl(_)
             | Self::Percentage { .. }
             | Self::TimeLimit { .. }
@@ -233,10 +271,7 @@ impl Policy {
                 spec.rollout.canary_replicas,
             ));
         }
-        let gateway = &spec.route.gateway;
-        if gateway.parent_refs.is_empty() == gateway.existing.is_none() {
-            return Err(SpecError::NoRoute);
-        }
+        let carrier = carrier(spec)?;
         check_model(spec)?;
         check_template(spec)?;
         check_prometheus(spec)?;
@@ -247,6 +282,7 @@ impl Policy {
             selector: format!("{RELEASE_LABEL}={name}"),
             replicas: spec.serving.replicas,
             canary_replicas: spec.rollout.canary_replicas,
+            carrier,
             judge: settings(spec, &steps)?,
             steps,
             on_new_version: spec.rollout.on_new_version,
@@ -267,6 +303,42 @@ impl Policy {
     /// Whether nothing is to serve, as whoever scales the release wants it.
     pub fn is_asleep(&self) -> bool {
         self.replicas == 0
+    }
+
+    /// Pods of a canary at this weight. Where pods carry it they are as many as fit into it, but at least one, and at
+    /// most as many as of the stable version, which loses none before it loses all.
+    pub fn canary_pods(&self, weight: Percent) -> i32 {
+        match self.carrier {
+            Carrier::Gateway | Carrier::Ingress => self.canary_replicas,
+            Carrier::Pods if weight == Percent::ALL => self.replicas,
+            Carrier::Pods => {
+                (self.replicas * weight.get() / weight.rest().get()).clamp(1, self.replicas.max(1))
+            }
+        }
+    }
+
+    /// The share of the requests that a canary at this weight, and with this many pods, gets.
+    pub fn share(&self, weight: Percent, pods: i32) -> Percent {
+        match self.carrier {
+            Carrier::Pods if weight > Percent::NONE && weight < Percent::ALL => {
+                Percent::of_pods(pods, self.replicas)
+            }
+            Carrier::Gateway | Carrier::Ingress | Carrier::Pods => weight,
+        }
+    }
+}
+
+fn carrier(spec: &ModelReleaseSpec) -> Result<Carrier, SpecError> {
+    if spec.route.kinds() != 1 {
+        return Err(SpecError::RouteKinds);
+    }
+    match spec.route.kind() {
+        RouteKind::Gateway(gateway) if gateway.parent_refs.is_empty() == gateway.existing.is_none() => {
+            Err(SpecError::NoRoute)
+        }
+        RouteKind::Gateway(_) => Ok(Carrier::Gateway),
+        RouteKind::Ingress(_) => Ok(Carrier::Ingress),
+        RouteKind::Pods => Ok(Carrier::Pods),
     }
 }
 

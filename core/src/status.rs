@@ -11,7 +11,7 @@ use crate::period::Period;
 use crate::plan::{
     Adopted, Answer, Because, Canary, Judgement, Observed, Past, Phase, Plan, RouteSeen, Soak, Stage, State,
 };
-use crate::policy::Policy;
+use crate::policy::{Carrier, Policy};
 use crate::revision::{Revision, Version};
 
 /// The state that a status records. Total: whatever an older operator wrote has a meaning.
@@ -115,6 +115,7 @@ pub fn status(
             revision: adopted.revision.to_string(),
             in_place_of: adopted.in_place_of.to_string(),
         }),
+        route: carried_by(policy, state),
         display: Display::default(),
     };
     status.display = display(&status, &plan.because.to_string());
@@ -216,14 +217,16 @@ fn conditions(
     } else {
         ("False", "Running", "spec.paused is false")
     };
-    let gateway = match &seen.route {
-        RouteSeen::Unsupported(why) => Some(why.clone()),
-        RouteSeen::Missing | RouteSeen::Asked { .. } | RouteSeen::Carried(_) => None,
+    let obstacle = match &seen.route {
+        RouteSeen::Unsupported(obstacle, why) => Some((obstacle, why)),
+        RouteSeen::Missing | RouteSeen::Outdated | RouteSeen::Asked { .. } | RouteSeen::Carried(_) => None,
     };
-    let facts = match gateway.filter(|_| under_way || plan.state.stable.is_some()) {
-        Some(message) => Facts {
-            reason: "GatewayMissing",
-            message,
+    // Pods that do not serve say why better than the route that they are missing in.
+    let is_starting = matches!(plan.because, Because::PodsStarting { .. });
+    let facts = match obstacle.filter(|_| under_way || (plan.state.stable.is_some() && !is_starting)) {
+        Some((obstacle, why)) => Facts {
+            reason: obstacle.as_str(),
+            message: why.clone(),
         },
         None => facts,
     };
@@ -273,11 +276,32 @@ fn whole_second(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
+/// How weights are carried where no gateway answers for them: what is known, and what is not.
+fn carried_by(policy: &Policy, state: &State) -> Option<String> {
+    match policy.carrier {
+        Carrier::Gateway => None,
+        Carrier::Ingress => Some(
+            "an Ingress is accepted by nobody: a weight counts as observed when its Services have ready endpoints and \
+             the time that ingress-nginx needs to follow has passed"
+                .into(),
+        ),
+        Carrier::Pods => {
+            let canary = state.canary.as_ref().map(|canary| {
+                let (asked, carried) = canary.weights(policy);
+                let (asked, carried) = (asked.get(), carried.get());
+                format!("; {asked}% is asked for, the nearest that whole pods carry is {carried}%")
+            });
+            let canary = canary.unwrap_or_default();
+            Some(format!("there is no gateway: each ready pod gets as many requests as any other{canary}"))
+        }
+    }
+}
+
 fn observed_weight(seen: &Observed, revision: &Revision) -> Option<i32> {
     match &seen.route {
         RouteSeen::Carried(split) => Some(split.weight(revision)),
         RouteSeen::Missing => Some(0),
-        RouteSeen::Unsupported(_) | RouteSeen::Asked { .. } => None,
+        RouteSeen::Unsupported(..) | RouteSeen::Outdated | RouteSeen::Asked { .. } => None,
     }
 }
 

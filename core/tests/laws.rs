@@ -9,9 +9,10 @@ use serin_core::crd::{Approval, ModelReleaseStatus, OnNewVersion};
 use serin_core::plan::{
     Action, Because, Canary, MetricsSeen, Observed, Plan, Request, RouteSeen, Split, Stage, Verb, plan,
 };
+use serin_core::policy::Carrier;
 use serin_core::record::Entry;
 use serin_core::status;
-use world::{Behaviour, HEALTHY, World, limits, missing};
+use world::{Behaviour, Front, HEALTHY, World, limits, missing};
 
 /// One thing that may happen.
 #[derive(Clone, Copy, Debug)]
@@ -123,9 +124,13 @@ fn happen(world: &mut World, happening: Happening) {
                 .collect::<Vec<_>>();
             if !meddled.is_empty() {
                 world.route = RouteSeen::Carried(Split::of(meddled));
+                world.front = Front::All;
             }
         }
-        Happening::NoRoute => world.route = RouteSeen::Missing,
+        Happening::NoRoute => {
+            world.route = RouteSeen::Missing;
+            world.front = Front::Missing;
+        }
         Happening::Nothing => world.configuration = Configuration::default(),
         Happening::Holds(value) => world.configuration = limits(&value.to_string()),
         Happening::Missing => world.configuration = missing(),
@@ -177,8 +182,11 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
         let aborted = plan(&policy, &world.state, &asked, world.now);
         prop_assert_eq!(aborted.wished_split(&policy).weight(&canary.version.revision), 0);
     }
-    // Stable is never scaled to nothing while traffic may point at it, unless that is what is asked for.
-    for action in &made.actions {
+    // Stable is never scaled to nothing while traffic may point at it, unless that is what is asked for. Behind one
+    // Service pods are the weights: to take some away that have no part is to take away their traffic, and they answer
+    // what they have begun.
+    let are_weights = policy.carrier == Carrier::Pods && split.divides();
+    for action in made.actions.iter().filter(|_| !are_weights) {
         if let Action::Scale {
             revision,
             replicas: 0,
@@ -263,38 +271,64 @@ proptest! {
 
     #[test]
     fn every_life_obeys_the_laws(life in prop::collection::vec(happening(), 1..120)) {
-        let mut world = World::new(&[(20, 60), (50, 30)]);
-        world.spec.analysis.deadline = Some("5m".parse().expect("a duration"));
-        let mut latest = world.now;
-        for happening in life {
-            if let Happening::Turn | Happening::Crash(_) = happening {
-                check(&world, &plan(&world.policy(), &world.state, &world.look(), world.now))?;
-            }
-            happen(&mut world, happening);
-            latest = latest.max(world.now);
-        }
-        // Left alone in a good world, every life comes to rest: nothing more is done or told. A canary that waits for a
-        // person is watched.
-        world.metrics = true;
-        world.traffic = true;
-        world.gateway = true;
-        world.configuration = limits("0");
-        world.spec.serving.replicas = world.spec.serving.replicas.max(1);
-        world.spec.paused = false;
-        world.spec.rollout.approval = Approval::Automatic;
-        // Without anything to compare with, a canary waits for its deadline.
-        if let Some(stable) = &world.state.stable {
-            world.behaviour.insert(stable.revision.to_string(), HEALTHY);
-        }
-        // A clock that was set back is right again: until then a deadline waits longer, and may.
-        world.now = latest;
-        world.live(120);
-        let before = world.state.clone();
-        let last = world.run(2);
-        prop_assert!(!last.moves(&before), "still acting: {:?} {:?} because {}", last.actions, last.news, last.because);
-        let waits = matches!(last.because, Because::Inconclusive(_) | Because::AwaitingApproval(_));
-        prop_assert!(waits || world.state == before, "still writing because {}", last.because);
+        hold(World::new(&[(20, 60), (50, 30)]), life)?;
     }
+
+    #[test]
+    fn every_life_without_a_gateway_obeys_them_too(life in prop::collection::vec(happening(), 1..120)) {
+        hold(World::of_pods(&[(20, 60), (50, 30)]), life)?;
+    }
+}
+
+/// Holds a life to the laws, and to coming to rest when it is left alone.
+fn hold(mut world: World, life: Vec<Happening>) -> Result<(), TestCaseError> {
+    world.spec.analysis.deadline = Some("5m".parse().expect("a duration"));
+    let mut latest = world.now;
+    for happening in life {
+        if let Happening::Turn | Happening::Crash(_) = happening {
+            check(
+                &world,
+                &plan(&world.policy(), &world.state, &world.look(), world.now),
+            )?;
+        }
+        happen(&mut world, happening);
+        latest = latest.max(world.now);
+    }
+    // Left alone in a good world, every life comes to rest: nothing more is done or told. A canary that waits for a
+    // person is watched.
+    world.metrics = true;
+    world.traffic = true;
+    world.gateway = true;
+    world.configuration = limits("0");
+    world.spec.serving.replicas = world.spec.serving.replicas.max(1);
+    world.spec.paused = false;
+    world.spec.rollout.approval = Approval::Automatic;
+    // Without anything to compare with, a canary waits for its deadline.
+    if let Some(stable) = &world.state.stable {
+        world.behaviour.insert(stable.revision.to_string(), HEALTHY);
+    }
+    // A clock that was set back is right again: until then a deadline waits longer, and may.
+    world.now = latest;
+    world.live(120);
+    let before = world.state.clone();
+    let last = world.run(2);
+    prop_assert!(
+        !last.moves(&before),
+        "still acting: {:?} {:?} because {}",
+        last.actions,
+        last.news,
+        last.because
+    );
+    let waits = matches!(
+        last.because,
+        Because::Inconclusive(_) | Because::AwaitingApproval(_)
+    );
+    prop_assert!(
+        waits || world.state == before,
+        "still writing because {}",
+        last.because
+    );
+    Ok(())
 }
 
 /// Everything that may happen in a small world, once each.

@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
-use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use serin_core::configuration::{Content, redirect, references};
 use serin_core::crd::{ModelReleaseSpec, ModelSource, Reference};
-use serin_core::plan::Split;
 use serin_core::revision::Revision;
 
-use crate::release::{COPY_ANNOTATION, Identity, RELEASE_LABEL, REVISION_LABEL, http_route};
+use crate::release::{ASKED_AT, COPY_ANNOTATION, Identity, RELEASE_LABEL, REVISION_LABEL};
 
 /// Port of the Services; the pods' port is looked up by name.
-const SERVICE_PORT: i32 = 80;
+pub(crate) const SERVICE_PORT: i32 = 80;
 
 /// The Deployment of a revision. Its pods read the revision's copies of their configuration.
 ///
@@ -165,72 +164,56 @@ fn add_environment(container: &mut Value, model: &ModelSource, revision: &Revisi
 
 /// The Service of a revision, to which the route sends traffic.
 pub(crate) fn revision_service(id: &Identity, spec: &ModelReleaseSpec, revision: &Revision) -> Value {
-    service(id, &id.revision_name(revision), &spec.serving.port, revision)
+    service(
+        id,
+        &id.revision_name(revision),
+        &spec.serving.port,
+        Some(revision),
+    )
 }
 
 /// The stable-named Service, for clients inside the cluster.
 pub(crate) fn stable_service(id: &Identity, spec: &ModelReleaseSpec, revision: &Revision) -> Value {
-    service(id, &id.name, &spec.serving.port, revision)
+    service(id, &id.name, &spec.serving.port, Some(revision))
 }
 
-fn service(id: &Identity, name: &str, port: &str, revision: &Revision) -> Value {
+/// The stable-named Service that a main Ingress sends to, with the time from which the Ingress follows it.
+pub(crate) fn timed_service(
+    id: &Identity,
+    spec: &ModelReleaseSpec,
+    revision: &Revision,
+    asked_at: Timestamp,
+) -> Value {
+    let mut service = stable_service(id, spec, revision);
+    if let Some(metadata) = service.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("annotations".into(), json!({ ASKED_AT: asked_at }));
+    }
+    service
+}
+
+/// The stable-named Service in front of the pods of all revisions.
+pub(crate) fn common_service(id: &Identity, spec: &ModelReleaseSpec) -> Value {
+    service(id, &id.name, &spec.serving.port, None)
+}
+
+/// Its labels are found again on its `EndpointSlices`, which so tell the endpoints of one revision from those of another.
+fn service(id: &Identity, name: &str, port: &str, revision: Option<&Revision>) -> Value {
+    let mut selector = json!({ RELEASE_LABEL: id.name });
+    if let (Some(selector), Some(revision)) = (selector.as_object_mut(), revision) {
+        selector.insert(REVISION_LABEL.into(), json!(revision));
+    }
     json!({
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
             "name": name,
             "namespace": id.namespace,
-            "labels": id.labels(revision),
+            "labels": revision.map_or_else(|| id.common_labels(), |revision| id.labels(revision)),
             "ownerReferences": [id.owner],
         },
         "spec": {
-            "selector": { RELEASE_LABEL: id.name, REVISION_LABEL: revision },
+            "selector": selector,
             "ports": [{ "name": "http", "port": SERVICE_PORT, "targetPort": port, "protocol": "TCP" }],
         },
     })
-}
-
-/// The revision that a Service selects.
-pub(crate) fn selected_revision(service: &Service) -> Option<Revision> {
-    service
-        .spec
-        .as_ref()?
-        .selector
-        .as_ref()?
-        .get(REVISION_LABEL)
-        .map(|text| Revision::recorded(text))
-}
-
-/// The backends of a rule. As the API server completes them, so that what is written is what is read.
-pub(crate) fn backends(id: &Identity, split: &Split) -> Vec<Value> {
-    let backend = |(revision, weight): (&Revision, i32)| {
-        json!({
-            "group": "", "kind": "Service",
-            "name": id.revision_name(revision), "port": SERVICE_PORT, "weight": weight,
-        })
-    };
-    split.weights().map(backend).collect()
-}
-
-/// The route with these weights.
-///
-/// All backends stand in one rule without filters of their own: Envoy then keeps one cluster for the rule, and a
-/// change of weights is one update that loses no request. A filter per backend would not.
-pub(crate) fn route(id: &Identity, spec: &ModelReleaseSpec, split: &Split) -> DynamicObject {
-    let gateway = &spec.route.gateway;
-    let mut route = DynamicObject::new(&id.name, &http_route())
-        .within(&id.namespace)
-        .data(json!({
-            "spec": {
-                "parentRefs": gateway.parent_refs,
-                "hostnames": gateway.hostnames,
-                "rules": [{
-                    "matches": [{ "path": { "type": "PathPrefix", "value": gateway.path } }],
-                    "backendRefs": backends(id, split),
-                }],
-            },
-        }));
-    route.metadata.labels = Some([(RELEASE_LABEL.to_owned(), id.name.clone())].into());
-    route.metadata.owner_references = Some(vec![id.owner.clone()]);
-    route
 }

@@ -14,7 +14,10 @@ use crate::archive::Archive;
 use crate::configuration::Known;
 use crate::metrics::Metrics;
 use crate::owned::Index;
-use crate::route::Route;
+use crate::route::Selected;
+use crate::route::endpoints::Slice;
+use crate::route::gateway::Route;
+use crate::route::ingress::Ingress;
 
 /// Looks that work at once. Each may hold a megabyte, for the first one of a canary reads an hour of samples; and more
 /// of them only keep each other waiting at the API server, until calls are given up.
@@ -54,8 +57,12 @@ pub(crate) struct Owned {
     pub(crate) workloads: Index<(Revision, Workload)>,
     /// Routes.
     pub(crate) routes: Index<Route>,
-    /// Which revision a Service selects.
-    pub(crate) services: Index<Revision>,
+    /// Ingresses, those of nobody's too.
+    pub(crate) ingresses: Index<Ingress>,
+    /// What a Service selects.
+    pub(crate) services: Index<Selected>,
+    /// Who answers behind a Service.
+    pub(crate) slices: Index<Slice>,
     /// Versions of ConfigMaps.
     pub(crate) config_maps: Index<String>,
     /// Versions of Secrets.

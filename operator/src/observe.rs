@@ -1,34 +1,31 @@
-//! Looks at the world: pods, route, Services, metrics. Reads only.
+//! Looks at the world: pods, route, metrics. Reads only.
 
 use std::collections::BTreeMap;
 
-use futures::future::try_join4;
+use futures::future::try_join3;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Service};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt as _;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, ListParams};
 use serin_core::configuration::Configuration;
 use serin_core::crd::{ModelRelease, ModelReleaseSpec, REQUEST_ANNOTATION};
-use serin_core::plan::{MetricsSeen, Observed, RouteSeen, Stage, State, Workload, time_before};
+use serin_core::plan::{MetricsSeen, Observed, Stage, State, Workload, time_before};
 use serin_core::policy::Policy;
 use serin_core::revision::Revision;
 
 use crate::access;
-use crate::build;
 use crate::configuration::{self, Contents};
 use crate::context::{Context, Turn};
-use crate::error::{Error, is_not_found};
-use crate::owned::NOBODY;
+use crate::error::Error;
 use crate::prometheus;
-use crate::release::{Identity, REVISION_LABEL, http_route};
-use crate::route::{self, Route};
+use crate::release::{Identity, REVISION_LABEL};
+use crate::route::{self, Seen};
 
 /// What stands in the cluster for a release.
 pub(crate) struct Objects {
     workloads: BTreeMap<Revision, Workload>,
-    route: RouteSeen,
-    stable_service: Option<Revision>,
+    route: Seen,
     configuration: Configuration,
 }
 
@@ -38,8 +35,9 @@ impl Objects {
         let asked = release.annotations().get(REQUEST_ANNOTATION);
         Observed {
             workloads: self.workloads,
-            route: self.route,
-            stable_service: self.stable_service,
+            route: self.route.route,
+            has_branch: self.route.has_branch,
+            stable_service: self.route.stable_service,
             configuration: self.configuration,
             metrics,
             request: asked.map(|text| text.parse()),
@@ -54,12 +52,27 @@ pub(crate) async fn glance(
     id: &Identity,
     spec: &ModelReleaseSpec,
     ctx: &Context,
+    now: Timestamp,
 ) -> Result<Option<Objects>, Error> {
-    let Some(mut objects) = shown(id, spec, ctx) else {
+    let Some((workloads, route, configuration)) = shown(id, spec, ctx) else {
         return Ok(None);
     };
-    add_trouble(id, ctx, &mut objects.workloads).await?;
-    Ok(Some(objects))
+    objects(id, ctx, workloads, route, configuration, now)
+        .await
+        .map(Some)
+}
+
+fn shown(
+    id: &Identity,
+    spec: &ModelReleaseSpec,
+    ctx: &Context,
+) -> Option<(BTreeMap<Revision, Workload>, route::Standing, Configuration)> {
+    let workloads = ctx.owned.workloads.of(&id.namespace, &id.name)?;
+    Some((
+        workloads.into_values().collect(),
+        route::glance(id, spec, ctx)?,
+        configuration::glance(id, spec, ctx)?,
+    ))
 }
 
 /// Reads what a plan acts on, and what a revision that it deploys gets copies of.
@@ -67,39 +80,33 @@ pub(crate) async fn read(
     id: &Identity,
     spec: &ModelReleaseSpec,
     ctx: &Context,
+    now: Timestamp,
 ) -> Result<(Objects, Contents), Error> {
-    let (workloads, route, stable_service, (configuration, contents)) = try_join4(
+    let (workloads, route, (configuration, contents)) = try_join3(
         workloads(id, ctx),
-        route(id, spec, ctx),
-        stable_service(id, ctx),
+        route::read(id, spec, ctx),
         // Few releases read anything: the others need no room for it.
         Box::pin(configuration::read(id, spec, ctx)),
     )
     .await?;
-    let mut objects = Objects {
-        workloads,
-        route,
-        stable_service,
-        configuration,
-    };
-    add_trouble(id, ctx, &mut objects.workloads).await?;
+    let objects = objects(id, ctx, workloads, route, configuration, now).await?;
     Ok((objects, contents))
 }
 
-fn shown(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> Option<Objects> {
-    let workloads = ctx.owned.workloads.of(&id.namespace, &id.name)?;
-    let routes = &ctx.owned.routes;
-    let route = match &spec.route.gateway.existing {
-        None => routes.get(&id.namespace, &id.name, &id.name),
-        Some(existing) => routes.get(&id.namespace, NOBODY, &existing.name),
-    };
-    let route = route.ok()?;
-    let services = ctx.owned.services.of(&id.namespace, &id.name)?;
-    Some(Objects {
-        workloads: workloads.into_values().collect(),
-        route: route.map_or_else(|| route::none(spec), |route| route.seen(&id.name, spec)),
-        stable_service: services.get(&id.name).cloned(),
-        configuration: configuration::glance(id, spec, ctx)?,
+async fn objects(
+    id: &Identity,
+    ctx: &Context,
+    mut workloads: BTreeMap<Revision, Workload>,
+    route: route::Standing,
+    configuration: Configuration,
+    now: Timestamp,
+) -> Result<Objects, Error> {
+    add_trouble(id, ctx, &mut workloads).await?;
+    let route = route.seen(id, &workloads, now);
+    Ok(Objects {
+        workloads,
+        route,
+        configuration,
     })
 }
 
@@ -221,24 +228,6 @@ fn trouble_of_container(container: &ContainerStatus) -> Option<String> {
         .or_else(waiting)?;
     let short: String = words.chars().take(400).collect();
     Some(format!("container {}: {short}", container.name))
-}
-
-async fn stable_service(id: &Identity, ctx: &Context) -> Result<Option<Revision>, Error> {
-    let api: Api<Service> = Api::namespaced(ctx.client.clone(), &id.namespace);
-    let service = api
-        .get_opt(&id.name)
-        .await
-        .map_err(Error::api("read the stable Service"))?;
-    Ok(service.as_ref().and_then(build::selected_revision))
-}
-
-async fn route(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> Result<RouteSeen, Error> {
-    let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &id.namespace, &http_route());
-    match api.get(route::name(&id.name, spec)).await {
-        Ok(found) => Ok(Route::of(&found).seen(&id.name, spec)),
-        Err(error) if is_not_found(&error) => Ok(route::missing(&error, spec)),
-        Err(error) => Err(Error::api("read the HTTPRoute")(error)),
-    }
 }
 
 /// Asks Prometheus, when there can be something to learn.

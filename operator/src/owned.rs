@@ -68,6 +68,15 @@ impl<V: Clone> Index<V> {
         Ok(inner.shown.get(&key).and_then(|shown| shown.get(name)).cloned())
     }
 
+    /// What is picked among the objects of all namespaces; none where the watch does not know.
+    pub(crate) fn picked(&self, is_picked: impl Fn(&V) -> bool) -> Option<Vec<V>> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let all = inner.shown.values().flat_map(BTreeMap::values);
+        inner
+            .is_current
+            .then(|| all.filter(|view| is_picked(view)).cloned().collect())
+    }
+
     /// Takes in what a watch says; `view` picks the fields that are kept, none of an object that is none of ours.
     pub(crate) fn take<K: ResourceExt>(
         &self,

@@ -1,15 +1,11 @@
 //! Carries out actions. Each is a wish that twice equals once.
 
-use std::fmt::Debug;
-
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::Resource;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use serin_core::crd::{ExistingRule, ModelReleaseSpec};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::json;
+use serin_core::crd::ModelReleaseSpec;
 use serin_core::plan::{Action, Split};
 use serin_core::revision::Revision;
 
@@ -17,8 +13,8 @@ use crate::build;
 use crate::configuration::{Contents, copy};
 use crate::context::Context;
 use crate::error::{Error, is_not_found};
-use crate::release::{FIELD_MANAGER, Identity, http_route};
-use crate::route::Route;
+use crate::release::{FIELD_MANAGER, Identity};
+use crate::route::{self, apply};
 
 /// Carries out one action.
 pub(crate) async fn perform(
@@ -32,13 +28,8 @@ pub(crate) async fn perform(
     match action {
         Action::Deploy { revision, replicas } => deploy(id, spec, revision, *replicas, contents, ctx).await,
         Action::Scale { revision, replicas } => scale(id, revision, *replicas, ctx).await,
-        Action::Route(split) => route(id, spec, split, ctx).await,
-        Action::PointService(revision) => {
-            let service = build::stable_service(id, spec, revision);
-            apply(&api::<Service>(id, ctx), &id.name, &service, "the stable Service")
-                .await
-                .map(drop)
-        }
+        Action::Route(split) => route::write(id, spec, split, ctx).await,
+        Action::PointService(revision) => route::point(id, spec, revision, ctx).await,
         Action::Delete(revision) => delete(id, revision, ctx).await,
     }
 }
@@ -99,61 +90,6 @@ async fn scale(id: &Identity, revision: &Revision, replicas: i32, ctx: &Context)
     }
 }
 
-async fn route(id: &Identity, spec: &ModelReleaseSpec, split: &Split, ctx: &Context) -> Result<(), Error> {
-    let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &id.namespace, &http_route());
-    let done = if let Some(existing) = &spec.route.gateway.existing {
-        existing_rule(&api, id, existing, split).await
-    } else if split.is_empty() {
-        api.delete(&id.name, &DeleteParams::default()).await.map(|_| ())
-    } else {
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        api.patch(&id.name, &params, &Patch::Apply(build::route(id, spec, split)))
-            .await
-            .map(|_| ())
-    };
-    match done {
-        // Nothing to delete, or no Gateway API to write to: the next look sees it and says so.
-        Err(error) if is_not_found(&error) => Ok(()),
-        done => done.map_err(Error::api("write the HTTPRoute")),
-    }
-}
-
-/// Writes the backends of a rule and nothing else of a route that somebody else owns. A merge cannot name one of the
-/// rules: all go back as they were read, with the version that was read, so that a change made meanwhile is not lost:
-/// the patch is refused, and the look repeated on what is there then.
-async fn existing_rule(
-    api: &Api<DynamicObject>,
-    id: &Identity,
-    existing: &ExistingRule,
-    split: &Split,
-) -> kube::Result<()> {
-    let mut route = api.get(&existing.name).await?;
-    // What is not as it must be is not touched: the next look says so.
-    let Ok(number) = Route::of(&route).rule(&id.name, existing) else {
-        return Ok(());
-    };
-    let backends = Value::from(build::backends(id, split));
-    let rule = route.data.pointer_mut(&format!("/spec/rules/{number}"));
-    let Some(rule) = rule.and_then(Value::as_object_mut) else {
-        return Ok(());
-    };
-    if rule.get("backendRefs") == Some(&backends) {
-        return Ok(());
-    }
-    rule.insert("backendRefs".into(), backends);
-    let change = json!({
-        "metadata": { "resourceVersion": route.metadata.resource_version },
-        "spec": { "rules": route.data.pointer("/spec/rules") },
-    });
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.into()),
-        ..PatchParams::default()
-    };
-    api.patch(&existing.name, &params, &Patch::Merge(change))
-        .await
-        .map(drop)
-}
-
 /// The Deployment last: it is what a look finds a revision by, so that a death in between leaves nothing behind.
 async fn delete(id: &Identity, revision: &Revision, ctx: &Context) -> Result<(), Error> {
     let name = id.revision_name(revision);
@@ -172,21 +108,11 @@ fn gone(done: kube::Result<()>, name: &str) -> Result<(), Error> {
     }
 }
 
-async fn apply<K>(api: &Api<K>, name: &str, object: &(impl Serialize + Debug), what: &str) -> Result<K, Error>
-where
-    K: Resource + Clone + DeserializeOwned + Debug,
-{
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch(name, &params, &Patch::Apply(object))
-        .await
-        .map_err(Error::api(format!("apply {what} {name}")))
-}
-
 /// Takes the traffic away before the owner's deletion takes the pods.
 pub(crate) async fn take_traffic_away(
     id: &Identity,
     spec: &ModelReleaseSpec,
     ctx: &Context,
 ) -> Result<(), Error> {
-    route(id, spec, &Split::default(), ctx).await
+    route::write(id, spec, &Split::default(), ctx).await
 }

@@ -54,17 +54,17 @@ async fn look(release: Arc<ModelRelease>, ctx: &Context, turn: &mut Turn<'_>) ->
     let state = status::state(&before);
     let metrics = metrics(&release, &id, &policy, &state, ctx, now, turn).await;
 
-    let glanced = glance(&id, &release.spec, ctx).await?;
+    let glanced = glance(&id, &release.spec, ctx, now).await?;
     let is_glance = glanced.is_some();
     let (objects, mut contents) = match glanced {
         Some(objects) => (objects, Contents::new()),
-        None => read(&id, &release.spec, ctx).await?,
+        None => read(&id, &release.spec, ctx, now).await?,
     };
     let mut seen = objects.beside(&release, metrics);
     let mut plan = plan::plan(&policy, &state, &seen, now);
     if is_glance && plan.moves(&state) {
         let objects;
-        (objects, contents) = read(&id, &release.spec, ctx).await?;
+        (objects, contents) = read(&id, &release.spec, ctx, now).await?;
         seen = objects.beside(&release, seen.metrics);
         plan = plan::plan(&policy, &state, &seen, now);
     }

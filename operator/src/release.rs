@@ -15,6 +15,8 @@ pub(crate) const FIELD_MANAGER: &str = "serin-operator";
 pub(crate) const REVISION_LABEL: &str = "serin.dev/revision";
 /// Annotation that names what a copy was made of.
 pub(crate) const COPY_ANNOTATION: &str = "serin.dev/copy-of";
+/// Annotation that says since when an object is asked for as it is, by the operator's clock.
+pub(crate) const ASKED_AT: &str = "serin.dev/asked-at";
 /// Finalizer that takes the traffic away before the pods.
 pub(crate) const FINALIZER: &str = "serin.dev/traffic-first";
 
@@ -34,6 +36,20 @@ impl Identity {
             namespace: release.namespace()?,
             owner: release.controller_owner_ref(&())?,
         })
+    }
+
+    /// That of a release `recommender`.
+    #[cfg(test)]
+    pub(crate) fn of_test() -> Self {
+        let owner = OwnerReference {
+            uid: "uid".into(),
+            ..OwnerReference::default()
+        };
+        Self {
+            name: "recommender".into(),
+            namespace: "demo".into(),
+            owner,
+        }
     }
 
     /// Namespace and name, by which the operator remembers it.
@@ -63,14 +79,25 @@ impl Identity {
 
     /// Labels of a revision's objects.
     pub(crate) fn labels(&self, revision: &Revision) -> BTreeMap<String, String> {
+        let mut labels = self.common_labels();
+        labels.insert(REVISION_LABEL.to_owned(), revision.to_string());
+        labels
+    }
+
+    /// Labels of the objects of all revisions.
+    pub(crate) fn common_labels(&self) -> BTreeMap<String, String> {
         BTreeMap::from([
             (RELEASE_LABEL.to_owned(), self.name.clone()),
-            (REVISION_LABEL.to_owned(), revision.to_string()),
             (
                 "app.kubernetes.io/managed-by".to_owned(),
                 FIELD_MANAGER.to_owned(),
             ),
         ])
+    }
+
+    /// The revision that a Service is of.
+    pub(crate) fn revision_of(&self, service: &str) -> Option<Revision> {
+        Revision::parse(service.strip_prefix(&self.name)?.strip_prefix('-')?)
     }
 }
 

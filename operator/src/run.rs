@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, DynamicObject};
 use kube::client::ClientBuilder;
 use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
@@ -17,21 +19,22 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, reflector, watcher};
 use kube::{Client, Config, Resource, ResourceExt};
 use kube_lease_manager::LeaseManagerBuilder;
-use serin_core::crd::{Arm, ModelRelease, Reference, ReferenceKind};
+use serin_core::crd::{Arm, ModelRelease, Reference, ReferenceKind, RouteKind};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::access;
 use crate::archive::Archive;
 use crate::args::Args;
-use crate::build::selected_revision;
 use crate::context::{Clock, Context, Owned};
 use crate::metrics::Metrics;
 use crate::observe::workload;
 use crate::owned::Index;
 use crate::reconcile::{pause, reconcile};
 use crate::release::{RELEASE_LABEL, REVISION_LABEL, http_route};
-use crate::route::Route;
+use crate::route::endpoints::Slice;
+use crate::route::gateway::Route;
+use crate::route::{Selected, ingress};
 use crate::serve::router;
 use crate::tenure::{Guard, Tenure};
 
@@ -142,7 +145,7 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
         .touched_objects();
     let seen = ctx.clone();
     let services = watcher(api::<Service>(args, &ctx), owned())
-        .inspect(move |said| seen.owned.services.take(said, selected_revision))
+        .inspect(move |said| seen.owned.services.take(said, Selected::of))
         .default_backoff()
         .touched_objects();
     let seen = ctx.clone();
@@ -151,7 +154,6 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
         .inspect(move |said| seen.owned.routes.take(said, |route| Some(Route::of(route))))
         .default_backoff()
         .touched_objects();
-    let known = reader.clone();
     let config_maps = versions::<ConfigMap, _>(args, &ctx, pages(), |owned| &owned.config_maps);
     // Most Secrets of a cluster are the history of Helm, which no pod reads.
     let read = pages().fields("type!=helm.sh/release.v1");
@@ -161,6 +163,22 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
         stream::pending().boxed()
     };
     let (reads_config_map, reads_secret) = (ctx.clone(), ctx.clone());
+    let seen = ctx.clone();
+    // All of them, too: two that meet on one rule are not what either says.
+    let ingresses = watcher(api::<Ingress>(args, &ctx), pages())
+        .inspect(move |said| {
+            let view = |ingress: &Ingress| Some(ingress::Ingress::of(ingress));
+            seen.owned.ingresses.take(said, view);
+        })
+        .default_backoff()
+        .touched_objects();
+    let seen = ctx.clone();
+    // They bear the labels of their Service, and are owned by it.
+    let slices = watcher(api::<EndpointSlice>(args, &ctx), owned())
+        .inspect(move |said| seen.owned.slices.take(said, Slice::of))
+        .default_backoff()
+        .touched_objects();
+    let (known, met, fronted) = (reader.clone(), reader.clone(), reader.clone());
 
     Controller::for_stream(releases, reader)
         .owns_stream(workloads)
@@ -172,6 +190,8 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
         .watches_stream(secrets, move |object| {
             reading(&reads_secret, ReferenceKind::Secret, &object)
         })
+        .watches_stream(ingresses, move |ingress| concerned_by(&met, &ingress))
+        .watches_stream(slices, move |slice| fronted_by(&fronted, &slice))
         .graceful_shutdown_on(stopped(stop))
         .run(reconcile, |release, error, ctx| pause(&release, error, &ctx), ctx)
         .for_each(|done| async move {
@@ -233,14 +253,54 @@ fn carried_by(
         return vec![ObjectRef::new(release).within(&namespace)];
     }
     let name = route.name_any();
-    let names_it = |release: &Arc<DeserializeGuard<ModelRelease>>| {
-        let spec = release.0.as_ref().ok().map(|release| &release.spec.route.gateway);
-        let existing = spec.and_then(|gateway| gateway.existing.as_ref());
+    those(known, |release| {
+        let existing = release.spec.route.existing_rule();
         release.meta().namespace.as_ref() == Some(&namespace)
             && existing.is_some_and(|existing| existing.name == name)
+    })
+}
+
+/// The releases that an Ingress may carry or meet.
+fn concerned_by(
+    known: &Store<DeserializeGuard<ModelRelease>>,
+    ingress: &Ingress,
+) -> Vec<ObjectRef<DeserializeGuard<ModelRelease>>> {
+    let ingress = ingress::Ingress::of(ingress);
+    those(known, |release| match release.spec.route.kind() {
+        RouteKind::Gateway(_) | RouteKind::Pods => false,
+        RouteKind::Ingress(route) => ingress.concerns(
+            release.meta().namespace.as_deref().unwrap_or_default(),
+            &route.host,
+        ),
+    })
+}
+
+/// The release behind whose Services these endpoints are, where that is part of its route.
+fn fronted_by(
+    known: &Store<DeserializeGuard<ModelRelease>>,
+    slice: &EndpointSlice,
+) -> Vec<ObjectRef<DeserializeGuard<ModelRelease>>> {
+    let Some(name) = slice.labels().get(RELEASE_LABEL) else {
+        return Vec::new();
     };
-    let named = known.state().into_iter().filter(names_it);
-    named
+    let release = ObjectRef::new(name).within(&slice.namespace().unwrap_or_default());
+    let found = known.get(&release);
+    let found = found.as_ref().and_then(|found| found.0.as_ref().ok());
+    let is_part = found.is_some_and(|found| match found.spec.route.kind() {
+        RouteKind::Gateway(_) => false,
+        RouteKind::Ingress(_) | RouteKind::Pods => true,
+    });
+    Vec::from_iter(is_part.then_some(release))
+}
+
+/// The known releases of which something is true.
+fn those(
+    known: &Store<DeserializeGuard<ModelRelease>>,
+    is_one: impl Fn(&ModelRelease) -> bool,
+) -> Vec<ObjectRef<DeserializeGuard<ModelRelease>>> {
+    let all = known.state().into_iter();
+    let those = all.filter(|release| release.0.as_ref().is_ok_and(&is_one));
+    those
         .map(|release| ObjectRef::from_obj(release.as_ref()))
         .collect()
 }

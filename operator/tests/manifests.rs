@@ -66,6 +66,14 @@ const REFUSED: &str = r#"
 /spec/route/gateway/existing     | {"name": "shop"} | spec.route.gateway: | name either the Gateways in parentRefs
 /spec/route/gateway/existing     | {"rule": "recommend"} | spec.route.gateway.existing.name: Required value
 /spec/route/gateway/path         | "recommend" | spec.route.gateway.path: | "recommend" is no path: write one that begins with /
+/spec/route                      | {}          | spec.route: | a route is of one kind: write gateway, for a Gateway API route, ingress, for a controller
+/spec/route/none                 | {}          | spec.route: | or none, where there is neither
+/spec/route                      | {"ingress": {"host": "films.example"}} | spec.route.ingress.className: Required value
+/spec/route                      | {"ingress": {"className": "nginx"}} | spec.route.ingress.host: Required value
+/spec/route                      | {"ingress": {"className": "nginx", "host": "Films_example"}} | spec.route.ingress.host: | "Films_example" is no host name: write one in lower case, such as films.example.com
+/spec/route                      | {"ingress": {"className": "nginx", "host": "films.example", "path": "recommend"}} | spec.route.ingress.path: | "recommend" is no path
+/spec/route                      | {"ingress": {"className": "nginx", "host": "films.example", "pathType": "Regex"}} | spec.route.ingress.pathType: Unsupported value: "Regex" | "Prefix", "Exact"
+/spec/route                      | {"ingress": {"className": "nginx", "host": "films.example", "annotations": {"nginx.ingress.kubernetes.io/canary-weight": "5"}}} | spec.route.ingress.annotations: | canary annotations, and those of serin.dev, are written by the operator: leave them out
 /spec/analysis/prometheus/url    | "prometheus:9090" | spec.analysis.prometheus.url: | "prometheus:9090" is no address: write one such as http://prometheus.monitoring:9090
 /spec/analysis/prometheus        | {"url": "http://p", "bearerToken": {"name": "a", "key": "b"}, "basicAuth": {"username": {"name": "a", "key": "b"}, "password": {"name": "a", "key": "b"}}} | spec.analysis.prometheus: | bearerToken and basicAuth are both given: keep the one that the server asks for
 /spec/analysis/prometheus        | {"url": "http://p", "bearerToken": {"name": "a"}} | spec.analysis.prometheus.bearerToken.key: Required value

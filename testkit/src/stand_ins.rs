@@ -3,6 +3,8 @@
 //! Both only write the status that the real ones would, so that a test or a bench says when that happens.
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
@@ -58,6 +60,42 @@ pub async fn run_pods(client: &Client, deployment: &Deployment, are_ready: bool)
     let api: Api<Deployment> = Api::namespaced(client.clone(), &deployment.namespace().unwrap_or_default());
     let name = deployment.name_any();
     api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status))
+        .await?;
+    Ok(())
+}
+
+/// Lets the ready pods of these Deployments stand behind a Service that selects them. Writes nothing that is written.
+///
+/// Errors: those of the API server.
+pub async fn front(client: &Client, service: &Service, deployments: &[Deployment]) -> kube::Result<()> {
+    let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone());
+    let selector = selector.unwrap_or_default();
+    let is_selected = |deployment: &&Deployment| {
+        let spec = deployment.spec.as_ref();
+        let labels = spec.and_then(|spec| spec.template.metadata.as_ref()?.labels.clone());
+        let labels = labels.unwrap_or_default();
+        selector
+            .iter()
+            .all(|(name, value)| labels.get(name) == Some(value))
+    };
+    let ready = deployments.iter().filter(is_selected).map(|deployment| {
+        let status = deployment.status.as_ref();
+        status.and_then(|status| status.ready_replicas).unwrap_or(0)
+    });
+    let endpoints = (1..=ready.sum::<i32>())
+        .map(|number| json!({"addresses": [format!("10.0.0.{number}")], "conditions": {"ready": true}}));
+    let mut labels = service.labels().clone();
+    labels.insert("kubernetes.io/service-name".into(), service.name_any());
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": service.name_any(), "labels": labels},
+        "endpoints": endpoints.collect::<Vec<_>>(),
+        "ports": [{"name": "http", "port": 8082, "protocol": "TCP"}],
+    });
+    let namespace = service.namespace().unwrap_or_default();
+    let api: Api<EndpointSlice> = Api::namespaced(client.clone(), &namespace);
+    let params = PatchParams::apply("serin-testkit").force();
+    api.patch(&service.name_any(), &params, &Patch::Apply(slice))
         .await?;
     Ok(())
 }

@@ -75,6 +75,29 @@ pub(super) fn one_bound() -> Value {
     }])
 }
 
+pub(super) fn one_kind_of_route() -> Value {
+    json!([{
+        "rule": "[has(self.gateway), has(self.ingress), has(self.none)].filter(named, named).size() == 1",
+        "message": "a route is of one kind: write gateway, for a Gateway API route, ingress, for a controller that \
+                    honours the canary annotations of ingress-nginx, or none, where there is neither",
+    }])
+}
+
+pub(super) fn host() -> Value {
+    rule(
+        "self.matches('^([*][.])?[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+        "host name",
+        "write one in lower case, such as films.example.com or *.example.com",
+    )
+}
+
+pub(super) fn ingress_annotations() -> Value {
+    json!([{
+        "rule": "self.all(key, !key.startsWith('nginx.ingress.kubernetes.io/canary') && !key.startsWith('serin.dev/'))",
+        "message": "canary annotations, and those of serin.dev, are written by the operator: leave them out",
+    }])
+}
+
 pub(super) fn one_route() -> Value {
     json!([{
         "rule": "has(self.parentRefs) != has(self.existing)",

@@ -53,6 +53,9 @@ pub struct ModelReleaseStatus {
     /// The revision that was there before its configuration was part of it, and goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<AdoptedStatus>,
+    /// How the weights are carried, where no gateway answers for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     /// Texts for the columns of `kubectl get`.
     #[serde(default)]
     pub display: Display,
@@ -131,7 +134,7 @@ pub struct CanaryStatus {
     /// Percent of the traffic it is meant to get.
     #[serde(default)]
     pub weight: i32,
-    /// Percent of the traffic the gateway is seen to send it.
+    /// Percent of the traffic that it is seen to be sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_weight: Option<i32>,
     /// When the current stage began.

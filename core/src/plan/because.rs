@@ -158,7 +158,7 @@ impl fmt::Display for Because {
                     .as_ref()
                     .map_or(Ok(()), |trouble| write!(f, ": {trouble}"))
             }
-            Self::RoutePending(why) => write!(f, "the gateway does not carry the weights yet: {why}"),
+            Self::RoutePending(why) => write!(f, "the weights are not carried yet: {why}"),
             Self::Observing {
                 observed,
                 required,

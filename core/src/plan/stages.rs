@@ -163,15 +163,11 @@ impl Look<'_> {
             (Some(_), true) => "promoted before; it is promoted again when its pods are ready".to_owned(),
             (Some(stable), false) => format!("it is compared with {}", stable.name),
         };
+        let wanted_replicas = wish::canary_replicas(self.policy, self.state, &canary);
         let state = State {
             canary: Some(canary),
             rejected: self.still_rejected(wanted),
             ..self.state.clone()
-        };
-        let wanted_replicas = if self.state.stable.is_none() || trusted {
-            self.policy.replicas
-        } else {
-            self.policy.canary_replicas
         };
         Move::stay(
             state,
@@ -334,7 +330,8 @@ impl Look<'_> {
             ..canary.clone()
         };
         let message = format!(
-            "the gateway sends {weight}% to {}; it is observed for {}",
+            "{} sends {weight}% to {}; it is observed for {}",
+            self.policy.carrier.as_str(),
             canary.version.name,
             super::because::whole_seconds(required)
         );
@@ -431,8 +428,11 @@ impl Look<'_> {
             ..canary.clone()
         };
         let workload = self.seen.workloads.get(&canary.version.revision);
-        let because = starting(workload, self.policy.replicas.max(self.policy.canary_replicas));
-        Move::stay(self.enter(&canary, Stage::Growing), because).tell(told)
+        let state = self.enter(&canary, Stage::Growing);
+        let wanted = state.canary.as_ref().map_or(self.policy.replicas, |canary| {
+            wish::canary_replicas(self.policy, self.state, canary)
+        });
+        Move::stay(state, starting(workload, wanted)).tell(told)
     }
 
     fn growing(&self, canary: &Canary) -> Move {
@@ -546,7 +546,8 @@ impl Look<'_> {
         }
         Some(match &self.seen.route {
             RouteSeen::Missing => "there is no route yet".into(),
-            RouteSeen::Unsupported(why) | RouteSeen::Asked { why, .. } => why.clone(),
+            RouteSeen::Unsupported(_, why) | RouteSeen::Asked { why, .. } => why.clone(),
+            RouteSeen::Outdated => "spec.route has changed, and the route follows".into(),
             RouteSeen::Carried(_) => "its weights are not the wished ones, they are put back".into(),
         })
     }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::request::ordinal;
 use super::{Action, Canary, News, Observed, RouteSeen, Split, Stage, State, Transition, judging};
-use crate::policy::{Percent, Policy};
+use crate::policy::{Carrier, Percent, Policy};
 use crate::revision::{Revision, Version};
 
 /// Looks while something is under way: a safety net under the watches, which usually wake the release earlier.
@@ -34,7 +34,11 @@ fn canary_share(policy: &Policy, state: &State, canary: &Canary) -> Percent {
         Stage::Preparing | Stage::RollingBack => Percent::NONE,
         Stage::Shifting | Stage::Soaking => State::step_weight(policy, canary),
         Stage::Growing if is_untried(state, canary) => Percent::NONE,
-        Stage::Growing => State::step_weight(policy, canary),
+        // Where pods carry the weights, more pods are more weight.
+        Stage::Growing => policy.share(
+            State::asked_weight(policy, canary),
+            canary_replicas(policy, state, canary),
+        ),
         Stage::Promoting => Percent::ALL,
     }
 }
@@ -47,10 +51,11 @@ pub(super) fn is_untried(state: &State, canary: &Canary) -> bool {
 /// Pods that a canary needs for its stage to go on. With nothing beside it, or once it has passed, it must be able
 /// to carry everything.
 pub(super) fn canary_replicas(policy: &Policy, state: &State, canary: &Canary) -> i32 {
+    let on_trial = policy.canary_pods(State::asked_weight(policy, canary));
     match canary.stage {
         Stage::Preparing | Stage::Growing | Stage::Promoting if is_untried(state, canary) => policy.replicas,
-        Stage::Growing | Stage::Promoting => policy.replicas.max(policy.canary_replicas),
-        Stage::Preparing | Stage::Shifting | Stage::Soaking | Stage::RollingBack => policy.canary_replicas,
+        Stage::Growing | Stage::Promoting => policy.replicas.max(on_trial),
+        Stage::Preparing | Stage::Shifting | Stage::Soaking | Stage::RollingBack => on_trial,
     }
 }
 
@@ -63,7 +68,12 @@ pub(super) fn actions(
 ) -> Vec<Action> {
     let mut actions = Vec::new();
     let split = split(policy, state);
-    let carried = seen.route.carries(&split);
+    // A branch that is left could bring back what it was for: nothing goes before it.
+    let has_spare_branch = seen.has_branch && split.only().is_some();
+    let carried = seen.route.carries(&split) && !has_spare_branch;
+    let by_pods = policy.carrier == Carrier::Pods;
+    // Behind one Service the pods are the weights: fewer of them is how less is carried.
+    let may_shrink = carried || (by_pods && split.divides());
 
     for (revision, replicas) in wanted_replicas(policy, state) {
         match seen.workloads.get(&revision) {
@@ -75,7 +85,9 @@ pub(super) fn actions(
             // The template of a revision that is no longer wanted is not known any more; the status says so.
             None => {}
             // Fewer pods only once the traffic is seen to be elsewhere.
-            Some(workload) if workload.replicas < replicas || (workload.replicas > replicas && carried) => {
+            Some(workload)
+                if workload.replicas < replicas || (workload.replicas > replicas && may_shrink) =>
+            {
                 actions.push(Action::Scale { revision, replicas });
             }
             Some(_) => {}
@@ -91,21 +103,34 @@ pub(super) fn actions(
     };
     let names_the_gone =
         named.is_some_and(|named| named.weights().any(|(revision, _)| is_in_the_way(revision)));
-    if names_the_gone || !seen.route.asks(&split) {
+    if names_the_gone || has_spare_branch || !seen.route.asks(&split) {
         actions.push(Action::Route(split));
     }
-    if let Some(stable) = &state.stable {
+    // Where pods carry the weights, that Service is the route.
+    if let Some(stable) = state.stable.as_ref().filter(|_| !by_pods) {
         let exists = seen.workloads.contains_key(&stable.revision);
-        if exists && seen.stable_service.as_ref() != Some(&stable.revision) {
+        if exists && !is_pointed(state, seen, &stable.revision) {
             actions.push(Action::PointService(stable.revision.clone()));
         }
     }
-    if carried {
+    if may_shrink {
         let is_named = |revision: &Revision| named.is_some_and(|named| named.names(revision));
         let waits = |action: &Action| matches!(action, Action::Delete(revision) if is_named(revision));
         actions.extend(leftovers.into_iter().filter(|action| !waits(action)));
     }
     actions
+}
+
+/// Whether the stable-named Service selects what it should. A route may have pointed it at what is being promoted ahead
+/// of time, because nothing of the stable version is left to answer.
+fn is_pointed(state: &State, seen: &Observed, stable: &Revision) -> bool {
+    let promoted = state
+        .canary
+        .as_ref()
+        .filter(|canary| canary.stage == Stage::Promoting);
+    seen.stable_service.as_ref().is_some_and(|selected| {
+        selected == stable || promoted.is_some_and(|canary| canary.version.revision == *selected)
+    })
 }
 
 /// The news that somebody else has changed the weights, which are put back. None while they are on their way.
@@ -118,8 +143,15 @@ pub(super) fn restored(policy: &Policy, before: &State, state: &State, seen: &Ob
     let wished = split(policy, state);
     let is_confirmed = before.place() == state.place();
     let found = match &seen.route {
-        RouteSeen::Unsupported(_) => return None,
+        RouteSeen::Unsupported(..) | RouteSeen::Outdated => return None,
+        // Another number of pods is another share, and may be wished for.
+        RouteSeen::Asked { split, .. } | RouteSeen::Carried(split)
+            if policy.carrier == Carrier::Pods && split.sends_to_those_of(&wished) =>
+        {
+            return None;
+        }
         RouteSeen::Missing => "it was gone".to_owned(),
+        RouteSeen::Asked { split, why } if split.is_empty() => why.clone(),
         RouteSeen::Asked { split, .. } | RouteSeen::Carried(split) => {
             let each = split
                 .weights()
@@ -192,9 +224,12 @@ fn leftovers(policy: &Policy, state: &State, seen: &Observed) -> Vec<Action> {
 pub(super) fn look_again(
     policy: &Policy,
     state: &State,
+    seen: &Observed,
     actions: &[Action],
     now: Timestamp,
 ) -> SignedDuration {
+    // That time has passed is told by no watch.
+    let is_timed = policy.carrier == Carrier::Ingress && matches!(seen.route, RouteSeen::Asked { .. });
     match state.canary.as_ref().map(|canary| canary.stage) {
         Some(Stage::Soaking) => {
             let soak = state.canary.as_ref().and_then(|canary| canary.soak);
@@ -203,7 +238,7 @@ pub(super) fn look_again(
         Some(Stage::Preparing | Stage::Shifting | Stage::Growing | Stage::Promoting | Stage::RollingBack) => {
             ACTIVE_LOOK
         }
-        None if actions.is_empty() => HEARTBEAT,
+        None if actions.is_empty() && !is_timed => HEARTBEAT,
         None => ACTIVE_LOOK,
     }
 }

@@ -11,7 +11,7 @@ use serin_core::judge::Figure;
 use serin_core::plan::{
     Action, MetricsSeen, Observed, Plan, Request, RouteSeen, Split, State, Verb, Workload, plan, time_before,
 };
-use serin_core::policy::Policy;
+use serin_core::policy::{Carrier, Policy};
 use serin_core::record::Entry;
 use serin_core::revision::{Asked, Revision, Version};
 
@@ -32,6 +32,16 @@ pub(crate) const HEALTHY: Behaviour = Behaviour {
     empty_every: 0,
 };
 
+/// The Service in front of the pods of a release.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Front {
+    Missing,
+    /// It selects the pods of this revision.
+    One(Revision),
+    /// It selects those of all.
+    All,
+}
+
 /// The world of one release.
 #[derive(Clone)]
 pub(crate) struct World {
@@ -43,6 +53,8 @@ pub(crate) struct World {
     pub(crate) service: Option<Revision>,
     /// What the template's references lead to.
     pub(crate) configuration: Configuration,
+    /// Without a gateway: whom the Service in front of the pods selects.
+    pub(crate) front: Front,
     pub(crate) behaviour: BTreeMap<String, Behaviour>,
     pub(crate) metrics: bool,
     pub(crate) traffic: bool,
@@ -108,6 +120,7 @@ impl World {
             route: RouteSeen::Missing,
             service: None,
             configuration: Configuration::default(),
+            front: Front::Missing,
             behaviour: BTreeMap::new(),
             metrics: true,
             traffic: true,
@@ -118,6 +131,34 @@ impl World {
             record: BTreeMap::new(),
             served: BTreeMap::new(),
             scrapes: BTreeMap::new(),
+        }
+    }
+
+    /// A world without a gateway.
+    pub(crate) fn of_pods(steps: &[(i32, u32)]) -> Self {
+        let mut world = Self::new(steps);
+        world.spec.route = serde_json::from_value(json!({ "none": {} })).expect("a route");
+        world
+    }
+
+    /// The route as it would be seen.
+    pub(crate) fn route_seen(&self) -> RouteSeen {
+        if self.policy().carrier != Carrier::Pods {
+            return self.route.clone();
+        }
+        let pods = || self.workloads.iter();
+        match &self.front {
+            Front::Missing => RouteSeen::Missing,
+            Front::One(revision) => RouteSeen::Carried(Split::of([(revision.clone(), 100)])),
+            Front::All => {
+                let split = Split::by_pods(pods().map(|(revision, pods)| (revision.clone(), pods.replicas)));
+                if pods().all(|(_, pods)| pods.ready == pods.replicas) {
+                    RouteSeen::Carried(split)
+                } else {
+                    let why = "pods are not ready".into();
+                    RouteSeen::Asked { split, why }
+                }
+            }
         }
     }
 
@@ -176,7 +217,8 @@ impl World {
     pub(crate) fn look(&self) -> Observed {
         Observed {
             workloads: self.workloads.clone(),
-            route: self.route.clone(),
+            route: self.route_seen(),
+            has_branch: false,
             stable_service: self.service.clone(),
             configuration: self.configuration.clone(),
             metrics: self.metrics_seen(),
@@ -248,7 +290,7 @@ impl World {
     /// Traffic as it is split now, and scrapes of the pods that are there.
     fn serve(&mut self, seconds: i64) {
         if let (RouteSeen::Carried(split) | RouteSeen::Asked { split, .. }, true) =
-            (self.route.clone(), self.traffic)
+            (self.route_seen(), self.traffic)
         {
             for (revision, weight) in split.weights() {
                 let requests = seconds.unsigned_abs() * u64::from(weight.unsigned_abs());
@@ -304,6 +346,14 @@ impl World {
                 if let Some(workload) = self.workloads.get_mut(revision) {
                     workload.replicas = *replicas;
                 }
+            }
+            Action::Route(split) if self.policy().carrier == Carrier::Pods => {
+                let mut served = split.weights().filter(|(_, weight)| *weight > 0);
+                self.front = match (served.next(), served.next()) {
+                    (None, _) => Front::Missing,
+                    (Some((revision, _)), None) => Front::One(revision.clone()),
+                    (Some(_), Some(_)) => Front::All,
+                };
             }
             Action::Route(split) if split.is_empty() => self.route = RouteSeen::Missing,
             Action::Route(split) => {
@@ -378,9 +428,9 @@ impl World {
 
     /// The split the data plane carries.
     pub(crate) fn carried(&self) -> Split {
-        match &self.route {
-            RouteSeen::Carried(split) | RouteSeen::Asked { split, .. } => split.clone(),
-            RouteSeen::Missing | RouteSeen::Unsupported(_) => Split::default(),
+        match self.route_seen() {
+            RouteSeen::Carried(split) | RouteSeen::Asked { split, .. } => split,
+            RouteSeen::Missing | RouteSeen::Outdated | RouteSeen::Unsupported(..) => Split::default(),
         }
     }
 }

@@ -11,7 +11,7 @@ use serin_core::revision::Asked;
 use serin_testkit::ApiServer;
 
 use crate::calls::Calls;
-use crate::world::{Deed, NAME, World};
+use crate::world::{Deed, GATEWAY, NAME, World};
 
 /// A pod spec that reads the ConfigMaps `limits`, `free` and, where it is there, `flags`, and what `more` says.
 fn pod(more: &Value) -> Value {
@@ -32,7 +32,7 @@ async fn world(server: &ApiServer, namespace: &str, more: &Value) -> World {
     serin_testkit::install(server.client(), serin_testkit::routes())
         .await
         .unwrap();
-    let world = World::new(server, namespace.into(), Calls::new(None)).await;
+    let world = World::new(server, namespace.into(), GATEWAY, Calls::new(None)).await;
     let serving = json!({
         "template": {"spec": pod(more)}, "unversioned": [{"kind": "ConfigMap", "name": "free"}],
     });

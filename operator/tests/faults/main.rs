@@ -11,6 +11,7 @@
 
 mod calls;
 mod configuration;
+mod routes;
 mod scaling;
 mod world;
 
@@ -20,13 +21,14 @@ use serde_json::Value;
 use serin_testkit::ApiServer;
 
 use crate::calls::{Calls, Fate};
-use crate::world::{Deed, START, TURN, World};
+use crate::world::{Deed, GATEWAY, INGRESS, PODS, START, TURN, World};
 
 /// Runs at once: more only wait for the API server.
 const CONCURRENCY: usize = 12;
 
 struct Story {
     name: &'static str,
+    route: &'static str,
     /// In which turn somebody does what.
     deeds: &'static [(usize, Deed)],
     turns: usize,
@@ -34,24 +36,39 @@ struct Story {
     ends: &'static [&'static str],
 }
 
-/// The first of these make every kind of call: a promotion, a withdrawal, a deletion, copies of configuration.
+/// The first of these make every kind of call: a promotion, a withdrawal, a deletion, copies of configuration, and the
+/// first two by Ingresses.
 const EVERY_KIND: usize = 4;
 
 const STORIES: &[Story] = &[
     Story {
+        name: "ingress",
+        route: INGRESS,
+        deeds: &[
+            (0, Deed::Want("healthy-1")),
+            (8, Deed::Want("healthy-2")),
+            (34, Deed::Want("failing-3")),
+        ],
+        turns: 48,
+        ends: &["TooManyErrors", "Promoted", "Promoted"],
+    },
+    Story {
         name: "promoted",
+        route: GATEWAY,
         deeds: &[(0, Deed::Want("healthy-1")), (5, Deed::Want("healthy-2"))],
         turns: 22,
         ends: &["Promoted", "Promoted"],
     },
     Story {
         name: "failing",
+        route: GATEWAY,
         deeds: &[(0, Deed::Want("healthy-1")), (5, Deed::Want("failing-2"))],
         turns: 16,
         ends: &["TooManyErrors", "Promoted"],
     },
     Story {
         name: "deleted",
+        route: GATEWAY,
         deeds: &[
             (0, Deed::Want("healthy-1")),
             (5, Deed::Want("healthy-2")),
@@ -62,6 +79,7 @@ const STORIES: &[Story] = &[
     },
     Story {
         name: "configured",
+        route: GATEWAY,
         deeds: &[
             (0, Deed::Configure("20")),
             (0, Deed::Want("healthy-1")),
@@ -73,12 +91,14 @@ const STORIES: &[Story] = &[
     },
     Story {
         name: "broken",
+        route: GATEWAY,
         deeds: &[(0, Deed::Want("healthy-1")), (5, Deed::Want("broken-2"))],
         turns: 14,
         ends: &["NotReady", "Promoted"],
     },
     Story {
         name: "aborted",
+        route: GATEWAY,
         deeds: &[
             (0, Deed::Want("healthy-1")),
             (5, Deed::Want("healthy-2")),
@@ -89,7 +109,19 @@ const STORIES: &[Story] = &[
         ends: &["Aborted", "Promoted"],
     },
     Story {
+        name: "pods",
+        route: PODS,
+        deeds: &[
+            (0, Deed::Want("healthy-1")),
+            (5, Deed::Want("healthy-2")),
+            (20, Deed::Want("failing-3")),
+        ],
+        turns: 32,
+        ends: &["TooManyErrors", "Promoted", "Promoted"],
+    },
+    Story {
         name: "superseded",
+        route: GATEWAY,
         deeds: &[
             (0, Deed::Want("healthy-1")),
             (5, Deed::Want("slow-2")),
@@ -109,7 +141,13 @@ struct Ended {
 
 async fn tell(server: &ApiServer, story: &Story, fault: Option<(usize, Fate)>) -> Ended {
     let run = fault.map_or_else(String::new, |(at, fate)| format!("-{fate:?}-{at}").to_lowercase());
-    let mut world = World::new(server, format!("{}{run}", story.name), Calls::new(fault)).await;
+    let mut world = World::new(
+        server,
+        format!("{}{run}", story.name),
+        story.route,
+        Calls::new(fault),
+    )
+    .await;
     for turn in 0..story.turns {
         for (_, deed) in story.deeds.iter().filter(|(when, _)| *when == turn) {
             world.does(*deed).await;
@@ -269,7 +307,7 @@ async fn a_look_at_an_object_that_is_outdated_makes_no_call() {
     serin_testkit::install(server.client(), serin_testkit::routes())
         .await
         .unwrap();
-    let mut world = World::new(&server, "outdated".into(), Calls::new(None)).await;
+    let mut world = World::new(&server, "outdated".into(), GATEWAY, Calls::new(None)).await;
     world.does(Deed::Want("healthy-1")).await;
     for _ in 0..4 {
         world.turn().await;

@@ -9,13 +9,13 @@ use serin_core::plan::{Phase, Stage};
 use serin_testkit::ApiServer;
 
 use crate::calls::Calls;
-use crate::world::{Deed, NAME, World};
+use crate::world::{Deed, GATEWAY, NAME, World};
 
 async fn world(server: &ApiServer, namespace: &str) -> World {
     serin_testkit::install(server.client(), serin_testkit::routes())
         .await
         .unwrap();
-    World::new(server, namespace.into(), Calls::new(None)).await
+    World::new(server, namespace.into(), GATEWAY, Calls::new(None)).await
 }
 
 async fn turns(world: &mut World, number: usize) -> ModelReleaseStatus {

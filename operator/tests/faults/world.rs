@@ -12,6 +12,7 @@ use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::client::ClientBuilder;
 use kube::core::DeserializeGuard;
@@ -35,6 +36,12 @@ pub(crate) const START: i64 = 1_800_000_000;
 const RATE: i64 = 200;
 /// Looks that one turn may need to get over one fault.
 const PATIENCE: usize = 4;
+
+/// Routes of each kind, as in `spec.route`.
+pub(crate) const GATEWAY: &str = r#"{"gateway": {"parentRefs": [{"name": "public"}], "path": "/recommend"}}"#;
+pub(crate) const INGRESS: &str =
+    r#"{"ingress": {"className": "nginx", "host": "films.example", "path": "/recommend"}}"#;
+pub(crate) const PODS: &str = r#"{"none": {}}"#;
 
 /// What somebody does.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +69,11 @@ struct Traffic {
 }
 
 pub(crate) struct World {
-    client: Client,
-    namespace: String,
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    route: &'static str,
+    /// Version whose pods are not ready, however it is called.
+    pub(crate) down: Option<&'static str>,
     traffic: Arc<Mutex<Traffic>>,
     records: Arc<InMemory>,
     context: Arc<Context>,
@@ -82,7 +92,12 @@ impl Drop for World {
 
 impl World {
     /// A namespace with a release that asks for nothing yet.
-    pub(crate) async fn new(server: &ApiServer, namespace: String, calls: Arc<Calls>) -> Self {
+    pub(crate) async fn new(
+        server: &ApiServer,
+        namespace: String,
+        route: &'static str,
+        calls: Arc<Calls>,
+    ) -> Self {
         let client = server.client();
         let wanted: Namespace = from(json!({"metadata": {"name": namespace}}));
         Api::<Namespace>::all(client.clone())
@@ -104,13 +119,15 @@ impl World {
         let ours = ClientBuilder::try_from(server.config().await.unwrap()).unwrap();
         let ours = ours.with_layer(&Tripwire(calls.clone())).build();
         let records = Arc::<InMemory>::default();
-        let release: ModelRelease = from(release(&url));
+        let release: ModelRelease = from(release(&url, route));
         let api: Api<ModelRelease> = Api::namespaced(client.clone(), &namespace);
         api.create(&PostParams::default(), &release).await.unwrap();
         let context = context(&ours, &traffic, &records, &calls);
         Self {
             client,
             namespace,
+            route,
+            down: None,
             traffic,
             records,
             context,
@@ -121,7 +138,7 @@ impl World {
         }
     }
 
-    fn api(&self) -> Api<ModelRelease> {
+    pub(crate) fn api(&self) -> Api<ModelRelease> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
@@ -254,7 +271,7 @@ impl World {
                 .get("serin.dev/version")
                 .cloned()
                 .unwrap_or_default();
-            let are_ready = !version.starts_with("broken");
+            let are_ready = !version.starts_with("broken") && self.down != Some(&*version);
             serin_testkit::run_pods(&self.client, &deployment, are_ready)
                 .await
                 .unwrap();
@@ -272,31 +289,12 @@ impl World {
                 behaviour.insert(revision, version);
             }
         }
-        let kind = serin_testkit::http_route();
-        let routes: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
-        let route = routes.get_opt(NAME).await.unwrap();
-        if let Some(route) = &route {
-            serin_testkit::accept(&self.client, route).await.unwrap();
-        }
-        let backends = route
-            .as_ref()
-            .and_then(|route| route.data.pointer("/spec/rules/0/backendRefs"));
-        let backends = backends.and_then(Value::as_array).cloned().unwrap_or_default();
-        let weights: HashMap<String, i64> = backends
-            .iter()
-            .filter_map(|backend| {
-                let revision = backend["name"]
-                    .as_str()?
-                    .strip_prefix(&format!("{NAME}-"))?
-                    .to_owned();
-                Some((revision, backend["weight"].as_i64()?))
-            })
-            .collect();
+        let shares = self.shares().await;
         let mut traffic = lock(&self.traffic);
         traffic.now += TURN;
         let now = traffic.now;
         for (revision, version) in behaviour {
-            let share = weights.get(&revision).copied().unwrap_or(0);
+            let share = shares.get(&revision).copied().unwrap_or(0);
             let requests = (RATE * TURN * share) as f64 / 100.0;
             let failures = if version.starts_with("failing") {
                 requests / 4.0
@@ -314,6 +312,100 @@ impl World {
         }
     }
 
+    /// Percent of the requests that go to each revision, over whatever stands; what carries it follows on the way.
+    async fn shares(&self) -> HashMap<String, i64> {
+        if self.route == GATEWAY {
+            return self.by_gateway().await;
+        }
+        let services = self.front().await;
+        let stable = services.iter().find(|service| service.name_any() == NAME);
+        let selector = stable.and_then(|service| service.spec.as_ref()?.selector.clone());
+        let Some(selector) = selector else {
+            return HashMap::new();
+        };
+        let selected = selector.get("serin.dev/revision").cloned();
+        if self.route == INGRESS {
+            return self.by_ingress(selected).await;
+        }
+        match selected {
+            Some(selected) => HashMap::from([(selected, 100)]),
+            None => self.by_pods().await,
+        }
+    }
+
+    async fn by_gateway(&self) -> HashMap<String, i64> {
+        let kind = serin_testkit::http_route();
+        let routes: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &kind);
+        let route = routes.get_opt(NAME).await.unwrap();
+        if let Some(route) = &route {
+            serin_testkit::accept(&self.client, route).await.unwrap();
+        }
+        let backends = route
+            .as_ref()
+            .and_then(|route| route.data.pointer("/spec/rules/0/backendRefs"));
+        let backends = backends.and_then(Value::as_array).cloned().unwrap_or_default();
+        let share = |backend: &Value| {
+            let revision = revision_of(backend["name"].as_str()?)?;
+            Some((revision, backend["weight"].as_i64()?))
+        };
+        backends.iter().filter_map(share).collect()
+    }
+
+    /// What a canary Ingress leaves the stable-named Service, and what it sends itself.
+    async fn by_ingress(&self, selected: Option<String>) -> HashMap<String, i64> {
+        let ingresses: Api<Ingress> = Api::namespaced(self.client.clone(), &self.namespace);
+        if ingresses.get_opt(NAME).await.unwrap().is_none() {
+            return HashMap::new();
+        }
+        let canary = ingresses.get_opt(&format!("{NAME}-canary")).await.unwrap();
+        let canary = canary.map(|canary| json!(canary)).unwrap_or_default();
+        let weight = &canary["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"];
+        let weight: i64 = weight.as_str().map_or(0, |weight| weight.parse().unwrap());
+        let mut shares: HashMap<_, _> = selected
+            .map(|selected| (selected, 100 - weight))
+            .into_iter()
+            .collect();
+        let service = &canary["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"];
+        if let Some(revision) = service.as_str().and_then(revision_of) {
+            *shares.entry(revision).or_default() += weight;
+        }
+        shares
+    }
+
+    async fn by_pods(&self) -> HashMap<String, i64> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let ready = |deployment: &Deployment| {
+            let ready = deployment
+                .status
+                .as_ref()
+                .and_then(|status| status.ready_replicas);
+            Some((
+                deployment.labels().get("serin.dev/revision")?.clone(),
+                i64::from(ready.unwrap_or(0)),
+            ))
+        };
+        let all = deployments.list(&ListParams::default()).await.unwrap();
+        let pods: HashMap<_, _> = all.iter().filter_map(ready).collect();
+        let all: i64 = pods.values().sum();
+        pods.into_iter()
+            .map(|(revision, pods)| (revision, (100 * pods).checked_div(all).unwrap_or(0)))
+            .collect()
+    }
+
+    /// Lets the ready pods stand behind their Services; answers these.
+    async fn front(&self) -> Vec<Service> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let services: Api<Service> = Api::namespaced(self.client.clone(), &self.namespace);
+        let deployments = deployments.list(&ListParams::default()).await.unwrap().items;
+        let services = services.list(&ListParams::default()).await.unwrap().items;
+        for service in &services {
+            serin_testkit::front(&self.client, service, &deployments)
+                .await
+                .unwrap();
+        }
+        services
+    }
+
     /// Everything that somebody could see now, but for what the API server makes up itself.
     pub(crate) async fn seen(&self) -> Value {
         let all = ListParams::default();
@@ -321,6 +413,7 @@ impl World {
         let deployments = Api::<Deployment>::namespaced(self.client.clone(), &self.namespace);
         let services = Api::<Service>::namespaced(self.client.clone(), &self.namespace);
         let config_maps = self.all::<ConfigMap>();
+        let ingresses = Api::<Ingress>::namespaced(self.client.clone(), &self.namespace);
         let events = Api::<Event>::namespaced(self.client.clone(), &self.namespace);
         let kind = serin_testkit::http_route();
         let routes = Api::<DynamicObject>::namespaced_with(self.client.clone(), &self.namespace, &kind);
@@ -358,11 +451,19 @@ impl World {
                 json!(service.spec.as_ref().and_then(|spec| spec.selector.clone()))
             }),
             "config_maps": by_name(&config_maps.list(&all).await.unwrap(), |config_map| json!(config_map.data)),
+            "ingresses": by_name(&ingresses.list(&all).await.unwrap(), |ingress| json!({
+                "annotations": ingress.annotations(), "spec": ingress.spec,
+            })),
             "routes": by_name(&routes.list(&all).await.unwrap(), |route| route.data["spec"].clone()),
             "events": told,
             "records": records,
         })
     }
+}
+
+/// The revision that a Service is of.
+fn revision_of(service: &str) -> Option<String> {
+    service.strip_prefix(&format!("{NAME}-")).map(ToOwned::to_owned)
 }
 
 fn by_name<K: kube::Resource + Clone>(
@@ -452,7 +553,8 @@ fn containers() -> Value {
     json!([{"name": "server", "image": "server:1", "ports": [{"name": "http", "containerPort": 8082}]}])
 }
 
-fn release(prometheus: &str) -> Value {
+fn release(prometheus: &str, route: &str) -> Value {
+    let route: Value = serde_json::from_str(route).unwrap();
     json!({
         "apiVersion": "serin.dev/v1alpha1", "kind": "ModelRelease", "metadata": {"name": NAME},
         "spec": {
@@ -461,7 +563,7 @@ fn release(prometheus: &str) -> Value {
                 "canaryReplicas": 1, "progressDeadline": "20s",
                 "steps": [{"weight": 20, "soak": "15s"}, {"weight": 50, "soak": "15s"}],
             },
-            "route": {"gateway": {"parentRefs": [{"name": "public"}], "path": "/recommend"}},
+            "route": route,
             "analysis": {
                 "prometheus": {"url": prometheus}, "interval": "5s", "warmUp": "0s", "minSoak": "10s",
                 "minRequests": 100, "deadline": "2m",

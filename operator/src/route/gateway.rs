@@ -1,10 +1,66 @@
-//! What an `HTTPRoute` asks for, and what its controllers answer: the fields that are read, none else.
+//! A Gateway API route: what an `HTTPRoute` asks for, what its controllers answer, and the writing of weights. Fields
+//! that are read are named here, none else.
 
-use kube::api::DynamicObject;
-use serde_json::Value;
-use serin_core::crd::{ExistingRule, ModelReleaseSpec};
-use serin_core::plan::{RouteSeen, Split};
+use futures::future::try_join;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
+use serin_core::crd::{ExistingRule, GatewayRoute};
+use serin_core::plan::{Obstacle, RouteSeen, Split};
 use serin_core::revision::Revision;
+
+use super::{stable_service, stable_service_shown};
+use crate::build::SERVICE_PORT;
+use crate::context::Context;
+use crate::error::{Error, is_not_found};
+use crate::owned::NOBODY;
+use crate::release::{FIELD_MANAGER, Identity, RELEASE_LABEL, http_route};
+
+/// What stands: the answer of the gateway is all that matters.
+pub(crate) struct Standing {
+    pub(super) route: RouteSeen,
+    pub(super) stable_service: Option<Revision>,
+}
+
+/// Reads what stands.
+pub(crate) async fn read(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Result<Standing, Error> {
+    let (route, service) = try_join(read_route(id, route, ctx), stable_service(id, ctx)).await?;
+    Ok(Standing {
+        route,
+        stable_service: service.and_then(|service| service.revision),
+    })
+}
+
+async fn read_route(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Result<RouteSeen, Error> {
+    let name = route
+        .existing
+        .as_ref()
+        .map_or(&id.name, |existing| &existing.name);
+    match routes(id, ctx).get(name).await {
+        Ok(found) => Ok(Route::of(&found).seen(id, route)),
+        Err(error) if is_not_found(&error) => Ok(missing(&error, route)),
+        Err(error) => Err(Error::api("read the HTTPRoute")(error)),
+    }
+}
+
+/// What watches have shown of it.
+pub(crate) fn glance(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Option<Standing> {
+    let routes = &ctx.owned.routes;
+    let shown = match &route.existing {
+        None => routes.get(&id.namespace, &id.name, &id.name),
+        Some(existing) => routes.get(&id.namespace, NOBODY, &existing.name),
+    };
+    let shown = shown.ok()?;
+    Some(Standing {
+        route: shown.map_or_else(|| none(route), |shown| shown.seen(id, route)),
+        stable_service: stable_service_shown(id, ctx)
+            .ok()?
+            .and_then(|service| service.revision),
+    })
+}
+
+fn routes(id: &Identity, ctx: &Context) -> Api<DynamicObject> {
+    Api::namespaced_with(ctx.client.clone(), &id.namespace, &http_route())
+}
 
 /// An `HTTPRoute`, as far as it matters.
 #[derive(Clone, Debug)]
@@ -38,15 +94,6 @@ struct Condition {
     message: String,
 }
 
-/// Name of the route that carries a release's traffic.
-pub(crate) fn name<'a>(release: &'a str, spec: &'a ModelReleaseSpec) -> &'a str {
-    spec.route
-        .gateway
-        .existing
-        .as_ref()
-        .map_or(release, |existing| &existing.name)
-}
-
 /// Why a rule is not touched.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Untouchable {
@@ -66,6 +113,12 @@ pub(crate) enum Untouchable {
     },
 }
 
+impl From<Untouchable> for RouteSeen {
+    fn from(why: Untouchable) -> Self {
+        Self::Unsupported(Obstacle::GatewayMissing, why.to_string())
+    }
+}
+
 impl Route {
     /// The fields that are read.
     pub(crate) fn of(route: &DynamicObject) -> Self {
@@ -79,25 +132,21 @@ impl Route {
     }
 
     /// What the route asks for, and whether every Gateway of it has accepted this generation.
-    pub(crate) fn seen(&self, release: &str, spec: &ModelReleaseSpec) -> RouteSeen {
-        let gateways = &spec.route.gateway.parent_refs;
-        let (split, gateways): (Split, Vec<&String>) = match &spec.route.gateway.existing {
+    fn seen(&self, id: &Identity, route: &GatewayRoute) -> RouteSeen {
+        let (split, gateways): (Split, Vec<&String>) = match &route.existing {
             None => (
-                self.rules
-                    .first()
-                    .map(|rule| rule.split(release))
-                    .unwrap_or_default(),
-                gateways.iter().map(|gateway| &gateway.name).collect(),
+                self.rules.first().map(|rule| rule.split(id)).unwrap_or_default(),
+                route.parent_refs.iter().map(|gateway| &gateway.name).collect(),
             ),
-            Some(existing) => match self.rule(release, existing) {
+            Some(existing) => match self.rule(id, existing) {
                 Ok(number) => (
                     self.rules
                         .get(number)
-                        .map(|rule| rule.split(release))
+                        .map(|rule| rule.split(id))
                         .unwrap_or_default(),
                     self.gateways.iter().collect(),
                 ),
-                Err(why) => return RouteSeen::Unsupported(why.to_string()),
+                Err(why) => return why.into(),
             },
         };
         match gateways.into_iter().find_map(|gateway| self.refusal(gateway)) {
@@ -107,14 +156,14 @@ impl Route {
     }
 
     /// Position of a rule that somebody else owns and this release may write to.
-    pub(crate) fn rule(&self, release: &str, existing: &ExistingRule) -> Result<usize, Untouchable> {
+    fn rule(&self, id: &Identity, existing: &ExistingRule) -> Result<usize, Untouchable> {
         let ExistingRule { name: route, rule } = existing.clone();
         let named = self.rules.iter().position(|known| known.name == rule);
         let number = named.or_else(|| rule.parse().ok());
         let Some((number, known)) = number.and_then(|number| Some((number, self.rules.get(number)?))) else {
             return Err(Untouchable::NoRule { route, rule });
         };
-        let is_foreign = |backend: &&String| *backend != release && revision(backend, release).is_none();
+        let is_foreign = |backend: &&String| **backend != id.name && id.revision_of(backend).is_none();
         match known.backends.iter().map(|(backend, _)| backend).find(is_foreign) {
             Some(backend) => Err(Untouchable::Foreign {
                 route,
@@ -163,18 +212,13 @@ impl Rule {
         }
     }
 
-    fn split(&self, release: &str) -> Split {
+    fn split(&self, id: &Identity) -> Split {
         let ours = self
             .backends
             .iter()
-            .filter_map(|(backend, weight)| Some((revision(backend, release)?, *weight)));
+            .filter_map(|(backend, weight)| Some((id.revision_of(backend)?, *weight)));
         Split::of(ours)
     }
-}
-
-/// The revision of a release that a Service is of.
-fn revision(service: &str, release: &str) -> Option<Revision> {
-    Revision::parse(service.strip_prefix(release)?.strip_prefix('-')?)
 }
 
 impl Parent {
@@ -202,26 +246,121 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 }
 
 /// A route that is not there: one of the operator's can be made, one of somebody else is waited for.
-pub(crate) fn none(spec: &ModelReleaseSpec) -> RouteSeen {
-    match &spec.route.gateway.existing {
+fn none(route: &GatewayRoute) -> RouteSeen {
+    match &route.existing {
         None => RouteSeen::Missing,
-        Some(existing) => RouteSeen::Unsupported(Untouchable::Missing(existing.name.clone()).to_string()),
+        Some(existing) => Untouchable::Missing(existing.name.clone()).into(),
     }
 }
 
 /// A missing object and a missing kind are both "not found"; only the words differ.
-pub(crate) fn missing(error: &kube::Error, spec: &ModelReleaseSpec) -> RouteSeen {
+fn missing(error: &kube::Error, route: &GatewayRoute) -> RouteSeen {
     let kube::Error::Api(status) = error else {
-        return none(spec);
+        return none(route);
     };
     if status.message.contains("could not find the requested resource")
         || status.message.contains("page not found")
     {
         return RouteSeen::Unsupported(
+            Obstacle::GatewayMissing,
             "the cluster has no Gateway API: install its custom resource definitions and a gateway".into(),
         );
     }
-    none(spec)
+    none(route)
+}
+
+/// Writes a split: into a rule of somebody else's, or into a route of our own, which an empty one removes.
+pub(crate) async fn write(
+    id: &Identity,
+    route: &GatewayRoute,
+    split: &Split,
+    ctx: &Context,
+) -> Result<(), Error> {
+    let api = routes(id, ctx);
+    let done = if let Some(existing) = &route.existing {
+        existing_rule(&api, id, existing, split).await
+    } else if split.is_empty() {
+        api.delete(&id.name, &DeleteParams::default()).await.map(|_| ())
+    } else {
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        api.patch(&id.name, &params, &Patch::Apply(build(id, route, split)))
+            .await
+            .map(|_| ())
+    };
+    match done {
+        // Nothing to delete, or no Gateway API to write to: the next look sees it and says so.
+        Err(error) if is_not_found(&error) => Ok(()),
+        done => done.map_err(Error::api("write the HTTPRoute")),
+    }
+}
+
+/// Writes the backends of a rule and nothing else of a route that somebody else owns. A merge cannot name one of the
+/// rules: all go back as they were read, with the version that was read, so that a change made meanwhile is not lost:
+/// the patch is refused, and the look repeated on what is there then.
+async fn existing_rule(
+    api: &Api<DynamicObject>,
+    id: &Identity,
+    existing: &ExistingRule,
+    split: &Split,
+) -> kube::Result<()> {
+    let mut route = api.get(&existing.name).await?;
+    // What is not as it must be is not touched: the next look says so.
+    let Ok(number) = Route::of(&route).rule(id, existing) else {
+        return Ok(());
+    };
+    let backends = Value::from(backends(id, split));
+    let rule = route.data.pointer_mut(&format!("/spec/rules/{number}"));
+    let Some(rule) = rule.and_then(Value::as_object_mut) else {
+        return Ok(());
+    };
+    if rule.get("backendRefs") == Some(&backends) {
+        return Ok(());
+    }
+    rule.insert("backendRefs".into(), backends);
+    let change = json!({
+        "metadata": { "resourceVersion": route.metadata.resource_version },
+        "spec": { "rules": route.data.pointer("/spec/rules") },
+    });
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PatchParams::default()
+    };
+    api.patch(&existing.name, &params, &Patch::Merge(change))
+        .await
+        .map(drop)
+}
+
+/// The backends of a rule. As the API server completes them, so that what is written is what is read.
+fn backends(id: &Identity, split: &Split) -> Vec<Value> {
+    let backend = |(revision, weight): (&Revision, i32)| {
+        json!({
+            "group": "", "kind": "Service",
+            "name": id.revision_name(revision), "port": SERVICE_PORT, "weight": weight,
+        })
+    };
+    split.weights().map(backend).collect()
+}
+
+/// The route with these weights.
+///
+/// All backends stand in one rule without filters of their own: Envoy then keeps one cluster for the rule, and a
+/// change of weights is one update that loses no request. A filter per backend would not.
+fn build(id: &Identity, gateway: &GatewayRoute, split: &Split) -> DynamicObject {
+    let mut route = DynamicObject::new(&id.name, &http_route())
+        .within(&id.namespace)
+        .data(json!({
+            "spec": {
+                "parentRefs": gateway.parent_refs,
+                "hostnames": gateway.hostnames,
+                "rules": [{
+                    "matches": [{ "path": { "type": "PathPrefix", "value": gateway.path } }],
+                    "backendRefs": backends(id, split),
+                }],
+            },
+        }));
+    route.metadata.labels = Some([(RELEASE_LABEL.to_owned(), id.name.clone())].into());
+    route.metadata.owner_references = Some(vec![id.owner.clone()]);
+    route
 }
 
 #[cfg(test)]
@@ -242,13 +381,8 @@ mod tests {
         Route::of(&serde_json::from_value(object).unwrap())
     }
 
-    fn spec(rule: &str) -> ModelReleaseSpec {
-        serde_json::from_value(json!({
-            "serving": {"template": {"spec": {"containers": [{}]}}},
-            "route": {"gateway": {"existing": {"name": "shop", "rule": rule}}},
-            "analysis": {"prometheus": {"url": "http://prometheus"}},
-        }))
-        .unwrap()
+    fn borrowed(rule: &str) -> GatewayRoute {
+        serde_json::from_value(json!({"existing": {"name": "shop", "rule": rule}})).unwrap()
     }
 
     fn backends(of: &[(&str, i32)]) -> Value {
@@ -269,7 +403,7 @@ mod tests {
         ]);
         for rule in ["films", "1"] {
             assert_eq!(
-                route.seen("recommender", &spec(rule)),
+                route.seen(&Identity::of_test(), &borrowed(rule)),
                 RouteSeen::Carried(split.clone()),
                 "{rule}"
             );
@@ -285,14 +419,14 @@ mod tests {
             ("0", "a backend that is not of this release, cart"),
             ("2", "has no rule \"2\""),
         ] {
-            let RouteSeen::Unsupported(why) = route.seen("recommender", &spec(rule)) else {
+            let RouteSeen::Unsupported(_, why) = route.seen(&Identity::of_test(), &borrowed(rule)) else {
                 panic!("{rule} is accepted");
             };
             assert!(why.contains(words), "{why}");
         }
         // The stable-named Service stands where nothing has been released yet.
         assert_eq!(
-            route.seen("recommender", &spec("1")),
+            route.seen(&Identity::of_test(), &borrowed("1")),
             RouteSeen::Carried(Split::default())
         );
     }

@@ -1,0 +1,187 @@
+//! Shares of traffic, and what is seen of what carries them.
+
+use std::collections::BTreeMap;
+
+use crate::policy::Percent;
+use crate::revision::Revision;
+
+/// Shares of traffic by revision. The same type for what is wished and what is seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Split(BTreeMap<Revision, i32>);
+
+impl Split {
+    /// A split with these weights; those of 0 keep their place in the route without traffic.
+    pub fn of(weights: impl IntoIterator<Item = (Revision, i32)>) -> Self {
+        Self(weights.into_iter().collect())
+    }
+
+    /// The shares of pods behind one Service, of which each gets as many requests as any other. The revision with the
+    /// most of them has what rounding leaves.
+    pub fn by_pods(pods: impl IntoIterator<Item = (Revision, i32)>) -> Self {
+        let pods: Vec<_> = pods.into_iter().filter(|(_, pods)| *pods > 0).collect();
+        let all: i32 = pods.iter().map(|(_, pods)| pods).sum();
+        let most = pods.iter().max_by_key(|(_, pods)| *pods).cloned();
+        let share = |pods: i32| Percent::of_pods(pods, all.saturating_sub(pods)).get();
+        let mut shares: BTreeMap<_, _> = pods
+            .into_iter()
+            .map(|(revision, pods)| (revision, share(pods)))
+            .collect();
+        let rest = Percent::ALL.get() - shares.values().sum::<i32>();
+        if let Some(share) = most.and_then(|(revision, _)| shares.get_mut(&revision)) {
+            *share += rest;
+        }
+        Self(shares)
+    }
+
+    /// All weights, zeros included, by revision.
+    pub fn weights(&self) -> impl Iterator<Item = (&Revision, i32)> {
+        self.0.iter().map(|(revision, weight)| (revision, *weight))
+    }
+
+    /// The weight of `revision`; 0 where it has none.
+    pub fn weight(&self, revision: &Revision) -> i32 {
+        self.0.get(revision).copied().unwrap_or(0)
+    }
+
+    /// Whether `revision` has a place, be it without a weight.
+    pub fn names(&self, revision: &Revision) -> bool {
+        self.0.contains_key(revision)
+    }
+
+    /// Whether nobody gets traffic.
+    pub fn is_empty(&self) -> bool {
+        self.0.values().all(|weight| *weight == 0)
+    }
+
+    /// The only revision that has a place; none where there are several, or none.
+    pub fn only(&self) -> Option<&Revision> {
+        self.0.keys().next().filter(|_| self.0.len() == 1)
+    }
+
+    /// Whether more than one revision gets traffic.
+    pub fn divides(&self) -> bool {
+        self.0.values().filter(|weight| **weight > 0).count() > 1
+    }
+
+    /// Whether both send the same traffic to the same revisions.
+    pub fn sends_as(&self, other: &Self) -> bool {
+        self.everyone(other)
+            .all(|revision| self.weight(revision) == other.weight(revision))
+    }
+
+    /// Whether both send traffic to the same revisions, whatever the weights.
+    pub fn sends_to_those_of(&self, other: &Self) -> bool {
+        self.everyone(other)
+            .all(|revision| (self.weight(revision) > 0) == (other.weight(revision) > 0))
+    }
+
+    fn everyone<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Revision> {
+        self.0.keys().chain(other.0.keys())
+    }
+}
+
+/// What keeps a route from carrying any weights until a person has mended it. A closed set: reasons of conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// There is no Gateway API, or the rule to write to is not there or not free.
+    GatewayMissing,
+    /// An object of the name is somebody else's.
+    NameTaken,
+    /// Another Ingress has the rule: the older one gets the requests.
+    SecondMain,
+    /// Another canary Ingress is on the rule, which has but one.
+    SecondCanary,
+    /// Another Ingress is on the path with another `pathType`.
+    PathMismatch,
+    /// Another Ingress sends to a Service of the release: the canary is dropped, or its weight holds there, too.
+    SameServiceTwice,
+    /// The stable Service has no ready endpoint: the canary is ignored, and requests fail.
+    StableServiceEmpty,
+}
+
+impl Obstacle {
+    /// One word for conditions.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GatewayMissing => "GatewayMissing",
+            Self::NameTaken => "NameTaken",
+            Self::SecondMain => "SecondMain",
+            Self::SecondCanary => "SecondCanary",
+            Self::PathMismatch => "PathMismatch",
+            Self::SameServiceTwice => "SameServiceTwice",
+            Self::StableServiceEmpty => "StableServiceEmpty",
+        }
+    }
+}
+
+/// The route, as seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RouteSeen {
+    /// There is none.
+    #[default]
+    Missing,
+    /// It cannot carry weights, and why.
+    Unsupported(Obstacle, String),
+    /// It is as `spec` asked for it before it was changed.
+    Outdated,
+    /// It exists; it is not known to be carried.
+    Asked {
+        /// The weights in its spec.
+        split: Split,
+        /// What its controller says, or what is not seen yet.
+        why: String,
+    },
+    /// It is carried: its controller has accepted this generation, or as good as that.
+    Carried(Split),
+}
+
+impl RouteSeen {
+    /// Whether the data plane is seen to send traffic as `wished`.
+    pub fn carries(&self, wished: &Split) -> bool {
+        match self {
+            Self::Missing => wished.is_empty(),
+            Self::Unsupported(..) | Self::Outdated | Self::Asked { .. } => false,
+            Self::Carried(split) => split.sends_as(wished),
+        }
+    }
+
+    /// The weights in the route's spec; none where there is no route.
+    pub(super) fn asked(&self) -> Option<&Split> {
+        match self {
+            Self::Missing | Self::Unsupported(..) | Self::Outdated => None,
+            Self::Asked { split, .. } | Self::Carried(split) => Some(split),
+        }
+    }
+
+    /// Whether the route's spec says `wished`, carried or not.
+    pub(super) fn asks(&self, wished: &Split) -> bool {
+        self.asked()
+            .map_or_else(|| wished.is_empty(), |split| split.sends_as(wished))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_of_one_service_get_whole_shares_that_add_up() {
+        let shares = |pods: &[i32]| {
+            let named = pods.iter().enumerate();
+            let named = named.map(|(number, pods)| (Revision::recorded(&number.to_string()), *pods));
+            let split = Split::by_pods(named);
+            let shares: Vec<i32> = split.weights().map(|(_, weight)| weight).collect();
+            shares
+        };
+        assert_eq!(shares(&[2, 1]), [67, 33]);
+        assert_eq!(
+            shares(&[7, 1]),
+            [87, 13],
+            "a half is rounded up, and the rest is stable's"
+        );
+        assert_eq!(shares(&[2, 2]), [50, 50]);
+        assert_eq!(shares(&[2, 0]), [100], "without pods, without a place");
+        assert_eq!(shares(&[1, 1, 1]).iter().sum::<i32>(), 100);
+        assert!(shares(&[]).is_empty());
+    }
+}

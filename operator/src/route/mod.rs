@@ -1,0 +1,188 @@
+//! What carries the weights of a release: one module per kind, each of which reads what stands, tells what that sends
+//! to whom, and writes a split.
+
+pub(crate) mod endpoints;
+pub(crate) mod gateway;
+pub(crate) mod ingress;
+mod pods;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serin_core::crd::{ModelReleaseSpec, RouteKind};
+use serin_core::plan::{RouteSeen, Split, Workload};
+use serin_core::revision::Revision;
+
+use crate::build;
+use crate::context::Context;
+use crate::error::Error;
+use crate::owned::Unknown;
+use crate::release::{ASKED_AT, FIELD_MANAGER, Identity, RELEASE_LABEL, REVISION_LABEL};
+
+/// What stands, of one kind.
+pub(crate) enum Standing {
+    /// An `HTTPRoute`.
+    Gateway(gateway::Standing),
+    /// A main and a canary Ingress, and what their Services hold.
+    Ingress(ingress::Standing),
+    /// The Service in front of all pods.
+    Pods(pods::Standing),
+}
+
+/// What that says to the planner.
+pub(crate) struct Seen {
+    pub(crate) route: RouteSeen,
+    pub(crate) has_branch: bool,
+    pub(crate) stable_service: Option<Revision>,
+}
+
+/// Reads what stands.
+pub(crate) async fn read(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> Result<Standing, Error> {
+    Ok(match spec.route.kind() {
+        RouteKind::Gateway(route) => Standing::Gateway(gateway::read(id, route, ctx).await?),
+        RouteKind::Ingress(route) => Standing::Ingress(ingress::read(id, route, ctx).await?),
+        RouteKind::Pods => Standing::Pods(pods::read(id, ctx).await?),
+    })
+}
+
+/// What watches have shown of it; none where one of them does not know.
+pub(crate) fn glance(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> Option<Standing> {
+    Some(match spec.route.kind() {
+        RouteKind::Gateway(route) => Standing::Gateway(gateway::glance(id, route, ctx)?),
+        RouteKind::Ingress(route) => Standing::Ingress(ingress::glance(id, route, ctx)?),
+        RouteKind::Pods => Standing::Pods(pods::glance(id, ctx)?),
+    })
+}
+
+impl Standing {
+    /// What it sends to whom, now and beside these pods.
+    pub(crate) fn seen(
+        self,
+        id: &Identity,
+        workloads: &BTreeMap<Revision, Workload>,
+        now: Timestamp,
+    ) -> Seen {
+        match self {
+            Self::Gateway(standing) => Seen {
+                route: standing.route,
+                has_branch: false,
+                stable_service: standing.stable_service,
+            },
+            Self::Ingress(standing) => Seen {
+                route: standing.seen(id, now),
+                has_branch: standing.has_branch(id),
+                stable_service: standing.stable_service().cloned(),
+            },
+            Self::Pods(standing) => Seen {
+                route: standing.seen(id, workloads),
+                has_branch: false,
+                stable_service: None,
+            },
+        }
+    }
+}
+
+/// Lets the route send traffic so; an empty split takes it away.
+pub(crate) async fn write(
+    id: &Identity,
+    spec: &ModelReleaseSpec,
+    split: &Split,
+    ctx: &Context,
+) -> Result<(), Error> {
+    match spec.route.kind() {
+        RouteKind::Gateway(route) => gateway::write(id, route, split, ctx).await,
+        RouteKind::Ingress(route) => ingress::write(id, spec, route, split, ctx).await,
+        RouteKind::Pods => pods::write(id, spec, split, ctx).await,
+    }
+}
+
+/// Lets the stable-named Service select this revision.
+pub(crate) async fn point(
+    id: &Identity,
+    spec: &ModelReleaseSpec,
+    revision: &Revision,
+    ctx: &Context,
+) -> Result<(), Error> {
+    let service = match spec.route.kind() {
+        RouteKind::Gateway(_) | RouteKind::Pods => build::stable_service(id, spec, revision),
+        RouteKind::Ingress(_) => build::timed_service(id, spec, revision, whole_second((ctx.clock)())),
+    };
+    apply(&services(id, ctx), &id.name, &service, "the stable Service")
+        .await
+        .map(drop)
+}
+
+/// Name of the route that carries a release's traffic.
+pub(crate) fn name<'a>(release: &'a str, spec: &'a ModelReleaseSpec) -> &'a str {
+    spec.route
+        .existing_rule()
+        .map_or(release, |existing| &existing.name)
+}
+
+/// What the stable-named Service selects.
+#[derive(Clone, Debug)]
+pub(crate) struct Selected {
+    /// None where it selects the pods of all revisions.
+    pub(crate) revision: Option<Revision>,
+    /// Since when, if that is written down.
+    pub(crate) asked_at: Option<Timestamp>,
+}
+
+impl Selected {
+    /// What a Service selects; none of one that selects no pods of a release.
+    pub(crate) fn of(service: &Service) -> Option<Self> {
+        let selector = service.spec.as_ref()?.selector.as_ref()?;
+        let revision = selector.get(REVISION_LABEL);
+        selector.get(RELEASE_LABEL)?;
+        Some(Self {
+            revision: revision.map(|text| Revision::recorded(text)),
+            asked_at: asked_at(service.annotations()),
+        })
+    }
+}
+
+fn asked_at(annotations: &BTreeMap<String, String>) -> Option<Timestamp> {
+    annotations.get(ASKED_AT)?.parse().ok()
+}
+
+fn whole_second(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+fn services(id: &Identity, ctx: &Context) -> Api<Service> {
+    Api::namespaced(ctx.client.clone(), &id.namespace)
+}
+
+async fn stable_service(id: &Identity, ctx: &Context) -> Result<Option<Selected>, Error> {
+    let service = services(id, ctx).get_opt(&id.name).await;
+    let service = service.map_err(Error::api("read the stable Service"))?;
+    Ok(service.as_ref().and_then(Selected::of))
+}
+
+/// As [`stable_service`], from the watch.
+fn stable_service_shown(id: &Identity, ctx: &Context) -> Result<Option<Selected>, Unknown> {
+    let services = &ctx.owned.services;
+    services.get(&id.namespace, &id.name, &id.name)
+}
+
+/// Applies an object of ours.
+pub(crate) async fn apply<K>(
+    api: &Api<K>,
+    name: &str,
+    object: &(impl Serialize + Debug),
+    what: &str,
+) -> Result<K, Error>
+where
+    K: Resource + Clone + DeserializeOwned + Debug,
+{
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    api.patch(name, &params, &Patch::Apply(object))
+        .await
+        .map_err(Error::api(format!("apply {what} {name}")))
+}

@@ -1,0 +1,139 @@
+//! No gateway: one Service in front of the pods of all revisions, and whole pods as weights.
+//!
+//! The Service selects the one revision that gets everything, or all of the release where more than one gets traffic.
+//! A canary whose pods are starting, or that is rolled back, is so without traffic whatever its pods say.
+
+use std::collections::BTreeMap;
+
+use futures::future::try_join;
+use kube::api::DeleteParams;
+use serin_core::crd::ModelReleaseSpec;
+use serin_core::plan::{RouteSeen, Split, Workload};
+use serin_core::revision::Revision;
+
+use super::endpoints::{self, Behind, Slice, behind};
+use super::{Selected, apply, services, stable_service, stable_service_shown};
+use crate::build;
+use crate::context::Context;
+use crate::error::{Error, is_not_found};
+use crate::release::Identity;
+
+/// The Service, and who answers behind it.
+pub(crate) struct Standing {
+    service: Option<Selected>,
+    slices: Vec<Slice>,
+}
+
+/// Reads what stands.
+pub(crate) async fn read(id: &Identity, ctx: &Context) -> Result<Standing, Error> {
+    let (service, slices) = try_join(stable_service(id, ctx), endpoints::read(id, ctx)).await?;
+    Ok(Standing { service, slices })
+}
+
+/// What watches have shown of it.
+pub(crate) fn glance(id: &Identity, ctx: &Context) -> Option<Standing> {
+    Some(Standing {
+        service: stable_service_shown(id, ctx).ok()?,
+        slices: endpoints::glance(id, ctx)?,
+    })
+}
+
+impl Standing {
+    /// What the Service sends to whom: carried as soon as its endpoints are those of the pods that are asked for.
+    pub(crate) fn seen(&self, id: &Identity, workloads: &BTreeMap<Revision, Workload>) -> RouteSeen {
+        let Some(service) = &self.service else {
+            return RouteSeen::Missing;
+        };
+        let behind = behind(&self.slices, &id.name, service.revision.as_ref());
+        let (split, least) = if let Some(revision) = &service.revision {
+            (Split::of([(revision.clone(), 100)]), 1)
+        } else {
+            let asked = || workloads.iter().map(|(revision, pods)| (revision, pods.replicas));
+            let all: i32 = asked().map(|(_, pods)| pods).sum();
+            let split = Split::by_pods(asked().map(|(revision, pods)| (revision.clone(), pods)));
+            (split, usize::try_from(all).unwrap_or(0))
+        };
+        let name = &id.name;
+        let why = match behind {
+            Behind::Others => {
+                format!("the endpoints of the Service {name} are not yet those that it selects")
+            }
+            Behind::Ready(ready) if ready < least => {
+                format!("the Service {name} has {ready} ready endpoints of {least}")
+            }
+            // More endpoints than pods asked for: some are leaving.
+            Behind::Ready(ready) if service.revision.is_none() && ready > least => {
+                format!("the Service {name} has {ready} ready endpoints, {least} are to stay")
+            }
+            Behind::Ready(_) => return RouteSeen::Carried(split),
+        };
+        RouteSeen::Asked { split, why }
+    }
+}
+
+/// Lets the Service select those who get traffic.
+pub(crate) async fn write(
+    id: &Identity,
+    spec: &ModelReleaseSpec,
+    split: &Split,
+    ctx: &Context,
+) -> Result<(), Error> {
+    let api = services(id, ctx);
+    let only = match selected_by(split) {
+        Wanted::Nobody => {
+            return match api.delete(&id.name, &DeleteParams::default()).await {
+                Err(error) if is_not_found(&error) => Ok(()),
+                done => done.map(drop).map_err(Error::api("delete the stable Service")),
+            };
+        }
+        Wanted::All => None,
+        Wanted::One(revision) => Some(revision),
+    };
+    let stands = stable_service(id, ctx).await?;
+    if stands.is_some_and(|stands| stands.revision.as_ref() == only) {
+        return Ok(());
+    }
+    let service = match only {
+        Some(revision) => build::stable_service(id, spec, revision),
+        None => build::common_service(id, spec),
+    };
+    apply(&api, &id.name, &service, "the stable Service")
+        .await
+        .map(drop)
+}
+
+/// Whom the Service is to select.
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted<'a> {
+    Nobody,
+    One(&'a Revision),
+    All,
+}
+
+fn selected_by(split: &Split) -> Wanted<'_> {
+    let mut served = split.weights().filter(|(_, weight)| *weight > 0);
+    match (served.next(), served.next()) {
+        (None, _) => Wanted::Nobody,
+        (Some((revision, _)), None) => Wanted::One(revision),
+        (Some(_), Some(_)) => Wanted::All,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_selects_all_only_while_more_than_one_gets_traffic() {
+        let (a, b) = (Revision::recorded("1a2b3c4d"), Revision::recorded("5e6f7a8b"));
+        let split = |weights: [i32; 2]| Split::of([(a.clone(), weights[0]), (b.clone(), weights[1])]);
+        assert_eq!(selected_by(&split([67, 33])), Wanted::All);
+        assert_eq!(
+            selected_by(&split([100, 0])),
+            Wanted::One(&a),
+            "a rollback begins"
+        );
+        assert_eq!(selected_by(&split([0, 100])), Wanted::One(&b));
+        assert_eq!(selected_by(&Split::default()), Wanted::Nobody);
+    }
+}

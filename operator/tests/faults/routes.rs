@@ -1,0 +1,466 @@
+//! Whole lives over the kinds of route that have no gateway to answer, seen object by object on a real API server.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Event, Service};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use serin_core::crd::ModelReleaseStatus;
+use serin_core::plan::{Phase, Stage};
+use serin_testkit::ApiServer;
+
+use crate::calls::Calls;
+use crate::world::{Deed, INGRESS, NAME, PODS, World};
+
+/// Turns within which anything happens that is waited for.
+const SOON: usize = 40;
+const CANARY: &str = "recommender-canary";
+
+impl World {
+    async fn status(&self) -> ModelReleaseStatus {
+        self.api().get(NAME).await.unwrap().status.unwrap_or_default()
+    }
+
+    /// Turns until something is so.
+    async fn until(&mut self, what: &str, is_so: impl Fn(&ModelReleaseStatus) -> bool) -> ModelReleaseStatus {
+        for _ in 0..SOON {
+            self.turn().await;
+            let status = self.status().await;
+            if is_so(&status) {
+                return status;
+            }
+        }
+        panic!("{what}: not within {SOON} turns: {:#?}", self.status().await);
+    }
+
+    async fn until_soaking(&mut self, step: usize) -> ModelReleaseStatus {
+        self.until("it soaks", |status| {
+            let canary = status.canary.as_ref();
+            canary.is_some_and(|canary| canary.stage == Stage::Soaking && canary.step == step)
+        })
+        .await
+    }
+
+    async fn until_serving(&mut self, version: &str) {
+        self.until(&format!("{version} serves"), |status| {
+            let stable = status.stable.as_ref();
+            stable.is_some_and(|stable| stable.version == version) && is_ready(status)
+        })
+        .await;
+    }
+
+    fn ingresses(&self) -> Api<Ingress> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// An Ingress, but for what the API server makes up and the time.
+    async fn ingress(&self, name: &str) -> Option<Value> {
+        let ingress = self.ingresses().get_opt(name).await.unwrap()?;
+        let mut annotations = json!(ingress.annotations());
+        annotations.as_object_mut().unwrap().remove("serin.dev/asked-at");
+        annotations.as_object_mut().unwrap().remove("serin.dev/route");
+        Some(json!({
+            "annotations": annotations, "labels": ingress.labels(), "spec": ingress.spec,
+            "owner": ingress.owner_references()[0].name,
+        }))
+    }
+
+    async fn selector(&self) -> Option<Value> {
+        let services: Api<Service> = Api::namespaced(self.client.clone(), &self.namespace);
+        let service = services.get_opt(NAME).await.unwrap()?;
+        Some(json!(service.spec.unwrap().selector))
+    }
+
+    async fn replicas(&self, revision: &str) -> i32 {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let deployment = deployments.get(&format!("{NAME}-{revision}")).await.unwrap();
+        deployment.spec.unwrap().replicas.unwrap()
+    }
+
+    /// What was told of a route that was put back.
+    async fn restored(&self) -> Vec<String> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let all = events.list(&ListParams::default()).await.unwrap().into_iter();
+        let restored = all.filter(|event| event.reason.as_deref() == Some("RouteRestored"));
+        restored.filter_map(|event| event.message).collect()
+    }
+}
+
+fn is_ready(status: &ModelReleaseStatus) -> bool {
+    let ready = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Ready");
+    ready.is_some_and(|ready| ready.status == "True")
+}
+
+fn reason(status: &ModelReleaseStatus) -> (&str, &str) {
+    let ready = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Ready");
+    ready.map_or(("", ""), |ready| (&ready.reason, &ready.message))
+}
+
+fn stable(status: &ModelReleaseStatus) -> String {
+    status.stable.as_ref().unwrap().revision.clone()
+}
+
+fn canary(status: &ModelReleaseStatus) -> String {
+    status.canary.as_ref().unwrap().arm.revision.clone()
+}
+
+fn selects(revision: &str) -> Option<Value> {
+    Some(json!({"serin.dev/release": NAME, "serin.dev/revision": revision}))
+}
+
+/// An Ingress of the release that sends to this Service.
+fn ours(service: &str, annotations: &Value) -> Option<Value> {
+    Some(json!({
+        "annotations": annotations, "owner": NAME,
+        "labels": {"serin.dev/release": NAME, "app.kubernetes.io/managed-by": "serin-operator"},
+        "spec": {"ingressClassName": "nginx", "rules": [{"host": "films.example", "http": {"paths": [{
+            "path": "/recommend", "pathType": "Prefix",
+            "backend": {"service": {"name": service, "port": {"number": 80}}},
+        }]}}]},
+    }))
+}
+
+fn weight(weight: &str) -> Value {
+    json!({"nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-weight": weight})
+}
+
+#[tokio::test]
+async fn a_life_behind_ingresses() {
+    let Some(server) = ApiServer::start().await.unwrap() else {
+        return;
+    };
+    let mut world = World::new(&server, "ingresses".into(), INGRESS, Calls::new(None)).await;
+    world.does(Deed::Want("healthy-1")).await;
+    world.until_serving("healthy-1").await;
+    let first = stable(&world.status().await);
+    let main = ours(NAME, &json!({}));
+    assert_eq!(world.ingress(NAME).await, main);
+    assert_eq!(world.ingress(CANARY).await, None);
+    assert_eq!(world.selector().await, selects(&first));
+
+    world.does(Deed::Want("healthy-2")).await;
+    let status = world.until_soaking(0).await;
+    let second = canary(&status);
+    let service = format!("{NAME}-{second}");
+    assert_eq!(status.canary.as_ref().unwrap().observed_weight, Some(20));
+    let said = status.route.unwrap();
+    assert!(said.contains("an Ingress is accepted by nobody"), "{said}");
+    assert_eq!(world.ingress(CANARY).await, ours(&service, &weight("20")));
+    assert_eq!(world.ingress(NAME).await, main, "the main Ingress stays as it is");
+
+    // Weights edited by hand, a path that no longer fits, a main Ingress that is gone: put back, and told.
+    let edits = [
+        (
+            CANARY,
+            json!({"metadata": {"annotations": weight("70")}}),
+            "it asked for",
+        ),
+        (
+            CANARY,
+            json!({"spec": {"rules": [{"host": "films.example", "http": {"paths": [{
+                "path": "/recommend", "pathType": "Exact",
+                "backend": {"service": {"name": service, "port": {"number": 80}}},
+            }]}}]}}),
+            "a canary of another path or pathType than the main Ingress is dropped",
+        ),
+    ];
+    for (name, edit, words) in edits {
+        let ingresses = world.ingresses();
+        let edited = Patch::Merge(&edit);
+        ingresses
+            .patch(name, &PatchParams::default(), &edited)
+            .await
+            .unwrap();
+        world.turn().await;
+        assert_eq!(
+            world.ingress(CANARY).await,
+            ours(&service, &weight("20")),
+            "{edit}"
+        );
+        let told = world.restored().await;
+        assert!(told.iter().any(|message| message.contains(words)), "{told:#?}");
+    }
+    world
+        .ingresses()
+        .delete(NAME, &DeleteParams::default())
+        .await
+        .unwrap();
+    world.turn().await;
+    assert_eq!(world.ingress(NAME).await, main, "restored");
+    let told = world.restored().await;
+    assert!(
+        told.iter().any(|message| message.ends_with("it was gone")),
+        "{told:#?}"
+    );
+
+    world.until_soaking(1).await;
+    assert_eq!(world.ingress(CANARY).await, ours(&service, &weight("50")));
+    world
+        .until("all traffic is asked for", |status| {
+            status
+                .canary
+                .as_ref()
+                .is_some_and(|canary| canary.stage == Stage::Promoting)
+        })
+        .await;
+    assert_eq!(world.ingress(CANARY).await, ours(&service, &weight("100")));
+    assert_eq!(
+        world.selector().await,
+        selects(&first),
+        "not before it is carried"
+    );
+    while world.replicas(&first).await > 0 {
+        assert_eq!(world.replicas(&first).await, 2);
+        world.turn().await;
+        // The old pods stay as long as a canary Ingress could be taken away from before them.
+        let is_left = world.ingress(CANARY).await.is_some();
+        assert!(
+            !is_left || world.replicas(&first).await == 2,
+            "the old pods went first"
+        );
+    }
+    assert_eq!(world.selector().await, selects(&second));
+    assert_eq!(
+        (world.ingress(NAME).await, world.ingress(CANARY).await),
+        (main.clone(), None)
+    );
+    world.until_serving("healthy-2").await;
+
+    world.does(Deed::Want("failing-3")).await;
+    let third = canary(&world.until_soaking(0).await);
+    world
+        .until("it is rolled back", |status| status.phase == Phase::RollingBack)
+        .await;
+    assert_eq!(
+        world.ingress(CANARY).await,
+        ours(&format!("{NAME}-{third}"), &weight("0"))
+    );
+    world
+        .until("nothing is left of it", |status| {
+            status.phase == Phase::RolledBack
+        })
+        .await;
+    world.turn().await;
+    assert_eq!(
+        (world.ingress(NAME).await, world.ingress(CANARY).await),
+        (main, None)
+    );
+    assert_eq!(world.selector().await, selects(&second));
+
+    world.does(Deed::Delete).await;
+    world.turn().await;
+    assert_eq!(world.ingress(NAME).await, None);
+    assert_eq!(world.api().get_opt(NAME).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_life_without_a_gateway() {
+    let Some(server) = ApiServer::start().await.unwrap() else {
+        return;
+    };
+    let mut world = World::new(&server, "pods".into(), PODS, Calls::new(None)).await;
+    world.does(Deed::Want("healthy-1")).await;
+    world.until_serving("healthy-1").await;
+    let first = stable(&world.status().await);
+    assert_eq!(world.selector().await, selects(&first));
+
+    world.does(Deed::Want("healthy-2")).await;
+    world
+        .until("its pods are ready", |status| {
+            status
+                .canary
+                .as_ref()
+                .is_some_and(|canary| canary.arm.ready_replicas == 1)
+        })
+        .await;
+    let status = world.until_soaking(0).await;
+    let second = canary(&status);
+    let everything = Some(json!({"serin.dev/release": NAME}));
+    assert_eq!(world.selector().await, everything);
+    assert_eq!(
+        (world.replicas(&first).await, world.replicas(&second).await),
+        (2, 1)
+    );
+    let seen = status.canary.unwrap();
+    assert_eq!((seen.weight, seen.observed_weight), (33, Some(33)));
+    let said = status.route.unwrap();
+    let words = "20% is asked for, the nearest that whole pods carry is 33%";
+    assert!(said.contains(words), "{said}");
+
+    let revision = json!({"spec": {"selector": {"serin.dev/revision": second}}});
+    let services: Api<Service> = Api::namespaced(world.client.clone(), &world.namespace);
+    let edited = Patch::Merge(revision);
+    services
+        .patch(NAME, &PatchParams::default(), &edited)
+        .await
+        .unwrap();
+    world.turn().await;
+    assert_eq!(world.selector().await, everything, "put back");
+    let told = world.restored().await;
+    assert!(
+        told.iter()
+            .any(|message| message.contains(&format!("100 to {second}"))),
+        "{told:#?}"
+    );
+
+    let status = world.until_soaking(1).await;
+    assert_eq!(
+        (world.replicas(&first).await, world.replicas(&second).await),
+        (2, 2)
+    );
+    assert_eq!(status.canary.unwrap().observed_weight, Some(50));
+    world.until_serving("healthy-2").await;
+    world.turn().await;
+    assert_eq!(world.selector().await, selects(&second));
+    assert_eq!(
+        (world.replicas(&first).await, world.replicas(&second).await),
+        (0, 2)
+    );
+
+    world.does(Deed::Want("failing-3")).await;
+    let third = canary(&world.until_soaking(0).await);
+    world
+        .until("it is rolled back", |status| status.phase == Phase::RollingBack)
+        .await;
+    assert_eq!(
+        world.selector().await,
+        selects(&second),
+        "no request from the first moment on"
+    );
+    assert_eq!(
+        world.replicas(&third).await,
+        1,
+        "its pods may finish what they have begun"
+    );
+    world
+        .until("nothing is left of it", |status| {
+            status.phase == Phase::RolledBack
+        })
+        .await;
+    assert_eq!(
+        (world.replicas(&second).await, world.replicas(&third).await),
+        (2, 0)
+    );
+
+    world.does(Deed::Delete).await;
+    world.turn().await;
+    assert_eq!(world.selector().await, None);
+    assert_eq!(world.api().get_opt(NAME).await.unwrap(), None);
+}
+
+/// Somebody else's Ingress, the reason of the condition, and words of its message.
+const QUIRKS: [(&str, &str, &str, &str); 5] = [
+    (
+        "/recommend Prefix shop",
+        r#"{"nginx.ingress.kubernetes.io/canary": "true"}"#,
+        "SecondCanary",
+        "one canary of a rule",
+    ),
+    ("/recommend Prefix shop", "{}", "SecondMain", "the older of both"),
+    (
+        "/recommend Exact shop",
+        "{}",
+        "PathMismatch",
+        "as pathType Exact, this release as Prefix",
+    ),
+    (
+        "/inside Prefix recommender",
+        "{}",
+        "SameServiceTwice",
+        "one upstream for each Service",
+    ),
+    (
+        "/inside Prefix recommender",
+        r#"{"nginx.ingress.kubernetes.io/canary": "true"}"#,
+        "SameServiceTwice",
+        "one upstream for each Service",
+    ),
+];
+
+#[tokio::test]
+async fn what_ingress_nginx_would_drop_is_refused_and_goes_on_when_it_is_mended() {
+    let Some(server) = ApiServer::start().await.unwrap() else {
+        return;
+    };
+    for (number, (rule, annotations, quirk, words)) in QUIRKS.into_iter().enumerate() {
+        let mut world = World::new(&server, format!("quirk-{number}"), INGRESS, Calls::new(None)).await;
+        let [path, path_type, service] = rule.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{rule}");
+        };
+        let foreign: Ingress = serde_json::from_value(json!({
+            "metadata": {"name": "shop", "annotations": serde_json::from_str::<Value>(annotations).unwrap()},
+            "spec": {"ingressClassName": "nginx", "rules": [{"host": "films.example", "http": {"paths": [{
+                "path": path, "pathType": path_type,
+                "backend": {"service": {"name": service, "port": {"number": 80}}},
+            }]}}]},
+        }))
+        .unwrap();
+        world
+            .ingresses()
+            .create(&PostParams::default(), &foreign)
+            .await
+            .unwrap();
+        world.does(Deed::Want("healthy-1")).await;
+        let status = world.until(quirk, |status| reason(status).0 == quirk).await;
+        let (_, message) = reason(&status);
+        assert!(message.contains(words) && message.contains("/shop"), "{message}");
+        world.turn().await;
+        assert_eq!(
+            world.ingress(NAME).await,
+            None,
+            "{quirk}: nothing of ours meets it"
+        );
+        assert_eq!(
+            world.ingresses().get("shop").await.unwrap().spec,
+            foreign.spec,
+            "left alone"
+        );
+
+        world
+            .ingresses()
+            .delete("shop", &DeleteParams::default())
+            .await
+            .unwrap();
+        world.until_serving("healthy-1").await;
+    }
+}
+
+#[tokio::test]
+async fn behind_an_empty_stable_service_no_canary_begins_and_a_promotion_is_possible() {
+    let Some(server) = ApiServer::start().await.unwrap() else {
+        return;
+    };
+    let mut world = World::new(&server, "empty".into(), INGRESS, Calls::new(None)).await;
+    world.does(Deed::Want("healthy-1")).await;
+    world.until_serving("healthy-1").await;
+    world.down = Some("healthy-1");
+    world.does(Deed::Want("healthy-2")).await;
+    let status = world
+        .until("it is refused", |status| reason(status).0 == "StableServiceEmpty")
+        .await;
+    let (_, message) = reason(&status);
+    assert!(
+        message.contains("has no ready endpoint: ingress-nginx then ignores the canary"),
+        "{message}"
+    );
+    world.turn().await;
+    assert_eq!(world.ingress(CANARY).await, None);
+
+    let asked = format!("promote/{}", canary(&status));
+    let wish = json!({"metadata": {"annotations": {"serin.dev/request": asked}}});
+    let params = PatchParams::default();
+    world
+        .api()
+        .patch(NAME, &params, &Patch::Merge(wish))
+        .await
+        .unwrap();
+    world.until_serving("healthy-2").await;
+    assert_eq!(world.selector().await, selects(&canary(&status)));
+}
