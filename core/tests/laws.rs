@@ -1,6 +1,8 @@
 //! Laws that every plan obeys, whatever happens: checked on random lives of a release.
 #![expect(clippy::expect_used, reason = "a world of tests")]
 
+mod kstatus;
+mod watchers;
 mod world;
 
 use proptest::prelude::*;
@@ -10,6 +12,7 @@ use serin_core::plan::{
 };
 use serin_core::record::Entry;
 use serin_core::status;
+use watchers::{told, watched};
 use world::{Behaviour, HEALTHY, World};
 
 /// One thing that may happen.
@@ -219,7 +222,8 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
             .map(|c| (&c.version, c.stage, c.step, &c.run, c.soak))
     );
     prop_assert_eq!(read.stable, made.state.stable.clone());
-    Ok(())
+    watched(world, made, &written)?;
+    told(world, made)
 }
 
 proptest! {

@@ -1,6 +1,8 @@
 //! Stories of releases, told by their events, in a world that obeys.
 #![expect(clippy::expect_used, clippy::panic, reason = "a world of tests")]
 
+mod argocd;
+mod kstatus;
 mod world;
 
 use serin_core::crd::{Approval, OnNewVersion};

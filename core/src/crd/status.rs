@@ -114,6 +114,10 @@ pub struct CanaryStatus {
     /// Percent of the traffic the gateway is seen to send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_weight: Option<i32>,
+    /// When its trial began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub began: Option<Timestamp>,
     /// When the current stage began.
     #[schemars(with = "String")]
     pub since: Timestamp,
