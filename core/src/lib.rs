@@ -12,6 +12,7 @@
 //! - *promote*, *roll back*, *hold*: the canary becomes stable; loses its traffic and pods; nothing moves.
 
 pub mod artifact;
+mod closed;
 pub mod configuration;
 pub mod counters;
 pub mod crd;

@@ -22,8 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::because::Because;
-pub use self::because::whole_seconds;
+pub use self::because::{Because, Cause, Why, whole_seconds};
 pub use self::judging::{Judgement, time_before};
 pub use self::outcome::{News, Outcome, Reason, Transition};
 pub use self::request::{Answer, Request, RequestError, Verb};
@@ -64,6 +63,38 @@ pub enum Phase {
     Promoted,
     /// The wanted version was rolled back; the stable one serves.
     RolledBack,
+}
+
+impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Waiting,
+        Self::Preparing,
+        Self::Shifting,
+        Self::Soaking,
+        Self::Judging,
+        Self::Promoting,
+        Self::RollingBack,
+        Self::Held,
+        Self::Promoted,
+        Self::RolledBack,
+    ];
+
+    /// The word in the status and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "Waiting",
+            Self::Preparing => "Preparing",
+            Self::Shifting => "Shifting",
+            Self::Soaking => "Soaking",
+            Self::Judging => "Judging",
+            Self::Promoting => "Promoting",
+            Self::RollingBack => "RollingBack",
+            Self::Held => "Held",
+            Self::Promoted => "Promoted",
+            Self::RolledBack => "RolledBack",
+        }
+    }
 }
 
 /// How far the trial of a canary is.
@@ -120,6 +151,8 @@ pub struct Canary {
     pub stage: Stage,
     /// Index into the policy's steps.
     pub step: usize,
+    /// When the trial began.
+    pub began: Timestamp,
     /// When the stage began.
     pub since: Timestamp,
     /// Since when it has fewer ready pods than asked for.
@@ -258,6 +291,20 @@ impl Plan {
     /// Whether more changes than the clock and the evidence: something is done, told, or begins another stage.
     pub fn moves(&self, before: &State) -> bool {
         !self.actions.is_empty() || !self.news.is_empty() || self.state.place() != before.place()
+    }
+
+    /// How the trial under way in `before` ends by this plan, if it does, and how long it took.
+    pub fn ended(&self, before: &State) -> Option<(Reason, SignedDuration)> {
+        let canary = before.canary.as_ref().filter(|_| self.state.canary.is_none())?;
+        let past = self.state.history.first()?;
+        // By a clock that was set back meanwhile it took no time, never less.
+        let took = past.at.duration_since(canary.began).max(SignedDuration::ZERO);
+        Some((past.outcome.reason, took))
+    }
+
+    /// Whether `spec` asks for `revision`, for all that is known.
+    pub fn may_want(&self, revision: &Revision, policy: &Policy, seen: &Observed) -> bool {
+        wanting::wanted(policy, &self.state, seen).0.may_be(revision)
     }
 
     /// The split that this plan wants the data plane to carry.

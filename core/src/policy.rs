@@ -1,9 +1,12 @@
 //! `spec` to policy: the last place where a manifest can be wrong.
 
+mod fault;
+
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::PodSpec;
 use url::Url;
 
+pub use self::fault::Fault;
 use crate::configuration;
 use crate::crd::{
     Approval, Method, ModelReleaseSpec, NAME_MAX_LENGTH, OnNewVersion, Otherwise, RELEASE_LABEL, Reference,
@@ -234,24 +237,24 @@ pub enum SpecError {
 
 impl SpecError {
     /// One word for conditions and metrics.
-    pub fn reason(&self) -> &'static str {
+    pub fn fault(&self) -> Fault {
         match self {
-            Self::Name(_) => "InvalidName",
-            Self::Digest(_) | Self::Uri(_) => "InvalidModel",
+            Self::Name(_) => Fault::InvalidName,
+            Self::Digest(_) | Self::Uri(_) => Fault::InvalidModel,
             Self::Weight { .. }
             | Self::NotRising { .. }
             | Self::ZeroPeriod { .. }
             | Self::NoSteps
-            | Self::Replicas(..) => "InvalidRollout",
-            Self::RouteKinds | Self::NoRoute => "InvalidRoute",
+            | Self::Replicas(..) => Fault::InvalidRollout,
+            Self::RouteKinds | Self::NoRoute => Fault::InvalidRoute,
             Self::PrometheusUrl(_)
             | Self::Percentage { .. }
             | Self::TimeLimit { .. }
             | Self::Bounds(_)
             | Self::Counter(_)
-            | Self::Judgement(_) => "InvalidAnalysis",
-            Self::PodSpec(_) | Self::Port(_) | Self::Unversioned(_) => "InvalidTemplate",
-            Self::Gate { .. } => "InvalidGate",
+            | Self::Judgement(_) => Fault::InvalidAnalysis,
+            Self::PodSpec(_) | Self::Port(_) | Self::Unversioned(_) => Fault::InvalidTemplate,
+            Self::Gate { .. } => Fault::InvalidGate,
         }
     }
 }

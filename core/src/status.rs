@@ -1,16 +1,17 @@
 //! State to status and back: the domain on one side, what is written to the API server on the other.
 
+pub mod conditions;
+
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::conditions::stalled;
 use crate::crd::{
-    AdoptedStatus, AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry,
-    MetricStatus, ModelReleaseStatus, QuestionStatus, Rejected, RequestStatus, SoakStatus,
+    AdoptedStatus, AnalysisStatus, Arm, ArmFigures, CanaryStatus, Display, HistoryEntry, MetricStatus,
+    ModelReleaseStatus, QuestionStatus, Rejected, RequestStatus, SoakStatus,
 };
 use crate::judge::{ArmTotals, Look, Settings};
 use crate::period::Period;
-use crate::plan::{
-    Adopted, Answer, Because, Canary, Judgement, Observed, Past, Phase, Plan, RouteSeen, Soak, Stage, State,
-};
+use crate::plan::{Adopted, Answer, Canary, Judgement, Observed, Past, Plan, RouteSeen, Soak, Stage, State};
 use crate::policy::{Carrier, Policy};
 use crate::revision::{Revision, Version};
 
@@ -23,6 +24,8 @@ pub fn state(status: &ModelReleaseStatus) -> State {
             version: version_of(&canary.arm),
             stage: canary.stage,
             step: canary.step,
+            // An operator that did not write it knew the stage alone.
+            began: canary.began.unwrap_or(canary.since),
             since: canary.since,
             unready_since: canary.unready_since,
             paused_since: canary.paused_since,
@@ -91,6 +94,7 @@ pub fn status(
             step: canary.step,
             weight: plan.wished_split(policy).weight(&canary.version.revision),
             observed_weight: observed_weight(seen, &canary.version.revision),
+            began: Some(canary.began),
             since: canary.since,
             unready_since: canary.unready_since,
             paused_since: canary.paused_since,
@@ -119,7 +123,7 @@ pub fn status(
         display: Display::default(),
     };
     status.display = display(&status, &plan.because.to_string());
-    status.conditions = conditions(before, plan, policy, seen, generation, now);
+    status.conditions = conditions::conditions(before, plan, policy, seen, generation, now);
     status
 }
 
@@ -131,149 +135,6 @@ fn size(state: &State, seen: &Observed) -> i32 {
     serving
         .and_then(|version| seen.workloads.get(&version.revision))
         .map_or(0, |workload| workload.existing)
-}
-
-/// The status for a `spec` that cannot be carried out: everything as it was, and what to mend.
-pub fn stalled(
-    before: &ModelReleaseStatus,
-    reason: &'static str,
-    message: String,
-    generation: Option<i64>,
-    now: Timestamp,
-) -> ModelReleaseStatus {
-    let wrong = Facts { reason, message };
-    let conditions = [
-        ("Ready", "False", wrong.clone()),
-        ("Reconciling", "False", wrong.clone()),
-        ("Stalled", "True", wrong.clone()),
-    ];
-    let mut status = ModelReleaseStatus {
-        observed_generation: generation,
-        phase: Phase::Held,
-        ..before.clone()
-    };
-    let kept = before
-        .conditions
-        .iter()
-        .filter(|c| !conditions.iter().any(|(type_, ..)| c.type_ == *type_))
-        .cloned();
-    status.conditions = conditions
-        .iter()
-        .map(|(type_, value, facts)| condition(before, type_, value, facts, generation, now))
-        .chain(kept)
-        .collect();
-    status.display.reason = wrong.message;
-    status
-}
-
-#[derive(Clone)]
-struct Facts {
-    reason: &'static str,
-    message: String,
-}
-
-fn conditions(
-    before: &ModelReleaseStatus,
-    plan: &Plan,
-    policy: &Policy,
-    seen: &Observed,
-    generation: Option<i64>,
-    now: Timestamp,
-) -> Vec<Condition> {
-    let facts = Facts {
-        reason: plan.because.reason(),
-        message: plan.because.to_string(),
-    };
-    let under_way = plan.state.canary.is_some();
-    let stalled = matches!(plan.because, Because::Rejected(_) | Because::GateClosed(_));
-    let ready = plan.because == Because::Settled;
-    let truth = |value: bool| if value { "True" } else { "False" };
-    let reconciling = !ready && !stalled && plan.because != Because::NoModelYet;
-    let promoted = match (&plan.state.canary, plan.state.history.first()) {
-        (Some(canary), _) => (
-            "Unknown",
-            Facts {
-                reason: "OnTrial",
-                message: format!("{} is on trial", canary.version.name),
-            },
-        ),
-        (None, Some(past)) => (
-            truth(past.outcome.reason == crate::plan::Reason::Promoted),
-            Facts {
-                reason: past.outcome.reason.as_str(),
-                message: past.outcome.message.clone(),
-            },
-        ),
-        (None, None) => (
-            "Unknown",
-            Facts {
-                reason: "NoTrialYet",
-                message: "no version has been tried".into(),
-            },
-        ),
-    };
-    let paused = if policy.paused {
-        ("True", "Paused", "spec.paused is true")
-    } else {
-        ("False", "Running", "spec.paused is false")
-    };
-    let obstacle = match &seen.route {
-        RouteSeen::Unsupported(obstacle, why) => Some((obstacle, why)),
-        RouteSeen::Missing | RouteSeen::Outdated | RouteSeen::Asked { .. } | RouteSeen::Carried(_) => None,
-    };
-    // Pods that do not serve say why better than the route that they are missing in.
-    let is_starting = matches!(plan.because, Because::PodsStarting { .. });
-    let facts = match obstacle.filter(|_| under_way || (plan.state.stable.is_some() && !is_starting)) {
-        Some((obstacle, why)) => Facts {
-            reason: obstacle.as_str(),
-            message: why.clone(),
-        },
-        None => facts,
-    };
-    [
-        ("Ready", truth(ready), facts.clone()),
-        ("Reconciling", truth(reconciling), facts.clone()),
-        ("Stalled", truth(stalled), facts),
-        ("Promoted", promoted.0, promoted.1),
-        (
-            "Paused",
-            paused.0,
-            Facts {
-                reason: paused.1,
-                message: paused.2.to_owned(),
-            },
-        ),
-    ]
-    .into_iter()
-    .map(|(type_, value, facts)| condition(before, type_, value, &facts, generation, now))
-    .collect()
-}
-
-/// A condition whose transition time moves only with its status.
-fn condition(
-    before: &ModelReleaseStatus,
-    type_: &str,
-    value: &str,
-    facts: &Facts,
-    generation: Option<i64>,
-    now: Timestamp,
-) -> Condition {
-    let same = before
-        .conditions
-        .iter()
-        .find(|old| old.type_ == type_ && old.status == value);
-    Condition {
-        type_: type_.to_owned(),
-        status: value.to_owned(),
-        observed_generation: generation.unwrap_or_default(),
-        last_transition_time: same.map_or_else(|| whole_second(now), |old| old.last_transition_time),
-        reason: facts.reason.to_owned(),
-        message: facts.message.clone(),
-    }
-}
-
-fn whole_second(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 /// How weights are carried where no gateway answers for them: what is known, and what is not.

@@ -1,6 +1,8 @@
 //! Laws that every plan obeys, whatever happens: checked on random lives of a release.
 #![expect(clippy::expect_used, reason = "a world of tests")]
 
+mod kstatus;
+mod watchers;
 mod world;
 
 use proptest::prelude::*;
@@ -12,6 +14,7 @@ use serin_core::plan::{
 use serin_core::policy::Carrier;
 use serin_core::record::Entry;
 use serin_core::status;
+use watchers::{told, watched};
 use world::{Behaviour, Front, HEALTHY, World, limits, missing};
 
 /// One thing that may happen.
@@ -263,7 +266,8 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
     );
     prop_assert_eq!(read.stable, made.state.stable.clone());
     prop_assert_eq!(read.adopted, made.state.adopted.clone());
-    Ok(())
+    watched(world, made, &written)?;
+    told(world, made)
 }
 
 proptest! {

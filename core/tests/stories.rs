@@ -1,8 +1,10 @@
 //! Stories of releases, told by their events, in a world that obeys.
 #![expect(clippy::expect_used, clippy::panic, reason = "a world of tests")]
 
+mod argocd;
 #[path = "stories/configuration.rs"]
 mod configuration;
+mod kstatus;
 #[path = "stories/scaling.rs"]
 mod scaling;
 mod world;

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use kube::Client;
-
+use prometheus_client::metrics::gauge::Gauge;
 use serin_core::plan::Workload;
 use serin_core::revision::Revision;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::archive::Archive;
 use crate::configuration::Known;
-use crate::metrics::Metrics;
+use crate::metrics::{Counted, Metrics};
 use crate::owned::Index;
 use crate::route::Selected;
 use crate::route::endpoints::Slice;
@@ -39,7 +39,7 @@ pub struct Context {
     /// Where the records of decisions are kept, if anywhere.
     pub archive: Option<Arc<Archive>>,
     /// So many looks work at once. One that waits for Prometheus has no turn: a server that hangs holds up nobody else.
-    pub(crate) turns: Semaphore,
+    pub(crate) turns: Turns,
     /// What watches have shown.
     pub(crate) owned: Owned,
     /// What the templates of releases refer to, as it was read last.
@@ -69,18 +69,36 @@ pub(crate) struct Owned {
     pub(crate) secrets: Index<String>,
 }
 
+/// Turns of looks, and how many wait for one or have one.
+pub(crate) struct Turns {
+    free: Semaphore,
+    waiting: Gauge,
+    working: Gauge,
+}
+
+impl Turns {
+    /// So many turns.
+    pub(crate) fn new(count: usize, metrics: &Metrics) -> Self {
+        Self {
+            free: Semaphore::new(count),
+            waiting: metrics.waiting.clone(),
+            working: metrics.working.clone(),
+        }
+    }
+}
+
 /// The turn of one look, taken from the beginning.
 pub(crate) struct Turn<'a> {
-    turns: &'a Semaphore,
-    taken: Option<SemaphorePermit<'a>>,
+    turns: &'a Turns,
+    taken: Option<(SemaphorePermit<'a>, Counted)>,
 }
 
 impl<'a> Turn<'a> {
     /// Waits until others leave room.
-    pub(crate) async fn taken(turns: &'a Semaphore) -> Self {
-        // Nobody closes it.
-        let taken = turns.acquire().await.ok();
-        Self { turns, taken }
+    pub(crate) async fn taken(turns: &'a Turns) -> Self {
+        let mut turn = Self { turns, taken: None };
+        turn.take_again().await;
+        turn
     }
 
     /// Lets others work while this look only waits.
@@ -91,7 +109,11 @@ impl<'a> Turn<'a> {
     /// Takes it again.
     pub(crate) async fn take_again(&mut self) {
         if self.taken.is_none() {
-            self.taken = self.turns.acquire().await.ok();
+            let waiting = Counted::in_gauge(&self.turns.waiting);
+            // Nobody closes it.
+            let taken = self.turns.free.acquire().await.ok();
+            drop(waiting);
+            self.taken = taken.map(|permit| (permit, Counted::in_gauge(&self.turns.working)));
         }
     }
 }
@@ -109,9 +131,9 @@ impl Context {
             client,
             http,
             clock,
+            turns: Turns::new(TURNS, &metrics),
             metrics,
             archive,
-            turns: Semaphore::new(TURNS),
             owned: Owned::default(),
             known: Known::default(),
             failures: Mutex::default(),
@@ -164,6 +186,6 @@ impl Context {
             .remove(&key);
         self.succeeded(&key);
         self.known.forget(namespace, name);
-        self.metrics.forgotten(namespace, name);
+        self.metrics.releases().forget(namespace, name);
     }
 }

@@ -33,6 +33,9 @@ pub enum Error {
 }
 
 impl Error {
+    /// Every [`Error::reason`].
+    pub const REASONS: [&'static str; 4] = ["Malformed", "Api", "Archive", "Finalizer"];
+
     /// Marks what was asked when `source` came back.
     pub(crate) fn api(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let what = what.into();

@@ -26,5 +26,5 @@ mod tenure;
 pub use self::archive::{Archive, ArchiveError};
 pub use self::context::{Clock, Context};
 pub use self::error::Error;
-pub use self::metrics::Metrics;
+pub use self::metrics::{Calls, Metrics, Releases, Shown};
 pub use self::reconcile::reconcile;

@@ -10,7 +10,7 @@ use kube::runtime::finalizer::{Event, finalizer};
 use kube::{Resource as _, ResourceExt as _};
 use serin_core::crd::ModelRelease;
 use serin_core::plan;
-use serin_core::policy::Policy;
+use serin_core::policy::{Fault, Policy};
 use serin_core::status;
 
 use crate::configuration::Contents;
@@ -42,7 +42,7 @@ async fn look(release: Arc<ModelRelease>, ctx: &Context, turn: &mut Turn<'_>) ->
         Err(wrong) => {
             let stalled = status::stalled(
                 &before,
-                wrong.reason(),
+                wrong.fault(),
                 wrong.to_string(),
                 release.metadata.generation,
                 now,
@@ -74,7 +74,13 @@ async fn look(release: Arc<ModelRelease>, ctx: &Context, turn: &mut Turn<'_>) ->
             let Some(refusal) = error.refusal() else {
                 return Err(error);
             };
-            let stalled = status::stalled(&before, "Refused", refusal, release.metadata.generation, now);
+            let stalled = status::stalled(
+                &before,
+                Fault::ObjectRefused,
+                refusal,
+                release.metadata.generation,
+                now,
+            );
             record(&stalled, &release, &id, ctx).await?;
             return Ok(Next::requeue(LONGEST_PAUSE));
         }
@@ -83,7 +89,7 @@ async fn look(release: Arc<ModelRelease>, ctx: &Context, turn: &mut Turn<'_>) ->
     tell(&plan.news, &release, &id, ctx, now).await?;
     let status = status::status(&before, &plan, &policy, &seen, release.metadata.generation, now);
     record(&status, &release, &id, ctx).await?;
-    ctx.metrics.looked(&id.namespace, &id.name, &plan);
+    ctx.metrics.carried_out(&plan, &state);
     Ok(Next::requeue(
         Duration::try_from(plan.look_again).unwrap_or(LONGEST_PAUSE),
     ))

@@ -14,6 +14,7 @@ use serin_core::status::record_name;
 use crate::archive::Record;
 use crate::context::Context;
 use crate::error::Error;
+use crate::metrics::Shown;
 use crate::release::{FIELD_MANAGER, Identity};
 
 /// Adds to the record of the decision, where one is kept.
@@ -105,14 +106,16 @@ fn event(news: &News, release: &ModelRelease, id: &Identity, now: Timestamp) -> 
     }
 }
 
-/// Writes the status, unless it says what is written already.
+/// Writes the status, unless it says what is written already, and shows the release so in the metrics.
 pub(crate) async fn record(
     status: &ModelReleaseStatus,
     release: &ModelRelease,
     id: &Identity,
     ctx: &Context,
 ) -> Result<(), Error> {
+    let releases = ctx.metrics.releases();
     if release.status.as_ref() == Some(status) {
+        releases.shows(&id.namespace, &id.name, Shown::of(status));
         return Ok(());
     }
     let api: Api<ModelRelease> = Api::namespaced(ctx.client.clone(), &id.namespace);
@@ -129,5 +132,6 @@ pub(crate) async fn record(
         .await
         .map_err(Error::api("write the status"))?;
     ctx.wrote(&id.key(), written.resource_version());
+    releases.shows(&id.namespace, &id.name, Shown::of(status));
     Ok(())
 }

@@ -63,8 +63,8 @@ pub async fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> anyho
         .await
         .context("cannot find the API server: give a kubeconfig or run in a pod")?;
     let tenure = Tenure::new(Duration::from_secs(args.lease_seconds));
-    let election = client(&config, &tenure.renewing())?;
-    let client = client(&config, &tenure.confirmed())?;
+    let election = client(&config, &metrics, &tenure.renewing())?;
+    let client = client(&config, &metrics, &tenure.confirmed())?;
     let http = access::builder().build().context("cannot set up HTTP")?;
     let ctx = Arc::new(Context::new(client, http, clock, metrics, archive));
     let led = lead(&args, election, &tenure, ctx, stop).await;
@@ -75,9 +75,10 @@ pub async fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> anyho
     led
 }
 
-fn client(config: &Config, guard: &Guard) -> anyhow::Result<Client> {
+/// A client whose calls are guarded, then counted: what the guard holds back is not sent.
+fn client(config: &Config, metrics: &Metrics, guard: &Guard) -> anyhow::Result<Client> {
     let builder = ClientBuilder::try_from(config.clone()).context("the kubeconfig cannot be used")?;
-    Ok(builder.with_layer(guard).build())
+    Ok(builder.with_layer(metrics.calls()).with_layer(guard).build())
 }
 
 /// Waits for the lead, works while it lasts, and gives it back.
@@ -127,7 +128,9 @@ async fn lead(
 /// Watches releases and what they own until `stop`.
 async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
     let (reader, writer) = reflector::store();
+    let seen = ctx.clone();
     let releases = watcher(api(args, &ctx), pages())
+        .inspect(move |said| forget_deleted(said, &seen))
         .default_backoff()
         .modify(slim)
         .reflect(writer)
@@ -241,6 +244,13 @@ fn reading<K: ResourceExt>(
     names
         .map(|name| ObjectRef::new(&name).within(&namespace))
         .collect()
+}
+
+/// Most releases take their leave; one whose finalizer somebody else removed is only seen to be gone.
+fn forget_deleted(said: &watcher::Result<watcher::Event<DeserializeGuard<ModelRelease>>>, ctx: &Context) {
+    if let Ok(watcher::Event::Delete(release)) = said {
+        ctx.forget(&release.namespace().unwrap_or_default(), &release.name_any());
+    }
 }
 
 /// The releases whose traffic a route carries: the one it is labelled with, or those that name it.

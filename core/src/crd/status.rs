@@ -137,6 +137,10 @@ pub struct CanaryStatus {
     /// Percent of the traffic that it is seen to be sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_weight: Option<i32>,
+    /// When its trial began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub began: Option<Timestamp>,
     /// When the current stage began.
     #[schemars(with = "String")]
     pub since: Timestamp,

@@ -4,7 +4,8 @@ use std::fmt;
 
 use jiff::SignedDuration;
 
-use super::{Outcome, Phase, Stage};
+use super::{Outcome, Phase, Reason, Stage};
+use crate::closed::closed_set;
 use crate::judge::Condition;
 use crate::period::Period;
 
@@ -75,29 +76,103 @@ pub enum Because {
     Draining(Outcome),
 }
 
+closed_set! {
+    /// Why a release does not move, in one word: what a [`Because`] is without its figures. A closed set: reason of
+    /// conditions, label of metrics.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Cause {
+        /// `spec.model` is not set: a trainer or a person writes it.
+        NoModelYet,
+        /// The wanted version is stable, all its pods are ready, and the gateway carries it.
+        Settled,
+        /// `spec.paused` is true, and there is something to go on with.
+        Paused,
+        /// The evidence does not open a gate; which, and what it says.
+        GateClosed,
+        /// `spec.serving.replicas` is 0: a version that has not served yet is tried when the release is scaled up.
+        Asleep,
+        /// A ConfigMap or Secret that the pods read is not there; which. What serves goes on.
+        ConfigurationMissing,
+        /// Pods are starting; how many are ready, and what the others say.
+        PodsStarting,
+        /// Pods of the canary that were ready are not: the clock stands.
+        CanaryUnready,
+        /// The route has been asked for, and the gateway does not carry it yet.
+        RoutePending,
+        /// The canary is observed; for how long, and what is not shown yet.
+        Observing,
+        /// The canary has just got its traffic: nothing of it counts yet.
+        WarmingUp,
+        /// Too much of the time has no metrics: nothing is promoted.
+        LowCoverage,
+        /// The stable version gets no requests: there is nothing to compare the canary with.
+        NoStableTraffic,
+        /// The stable version itself fails or is slow: as good as that says little.
+        BaselineUnhealthy,
+        /// The canary gets another share of the requests than its weight: it is no fair sample.
+        TrafficSplitOff,
+        /// Gateway and pods count different numbers of answers: nothing is promoted on either.
+        WitnessesDisagree,
+        /// Nothing could be shown in time: a person decides, and the canary is watched meanwhile.
+        Inconclusive,
+        /// The canary has passed, and a person is to say yes; it is watched meanwhile.
+        AwaitingApproval,
+        /// There are no metrics that can be believed: the clock stands.
+        MetricsUnavailable,
+        /// No request reaches the canary: the clock stands.
+        NoTraffic,
+        /// The soak is done, and the canary has answered too few requests to be judged.
+        TooFewRequests,
+    }
+}
+
+/// The reason of a release's conditions, as far as the planner knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// What it waits for.
+    Waits(Cause),
+    /// A trial ended, and so.
+    Ended(Reason),
+}
+
+impl Why {
+    /// One word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waits(cause) => cause.as_str(),
+            Self::Ended(reason) => reason.as_str(),
+        }
+    }
+}
+
 impl Because {
+    /// The same without figures.
+    pub fn why(&self) -> Why {
+        Why::Waits(match self {
+            Self::Rejected(outcome) | Self::Draining(outcome) => return Why::Ended(outcome.reason),
+            Self::NoModelYet => Cause::NoModelYet,
+            Self::Settled => Cause::Settled,
+            Self::Paused => Cause::Paused,
+            Self::GateClosed(_) => Cause::GateClosed,
+            Self::Asleep => Cause::Asleep,
+            Self::ConfigurationMissing(_) => Cause::ConfigurationMissing,
+            Self::PodsStarting { .. } => Cause::PodsStarting,
+            Self::CanaryUnready { .. } => Cause::CanaryUnready,
+            Self::RoutePending(_) => Cause::RoutePending,
+            Self::Observing { .. } => Cause::Observing,
+            Self::WarmingUp => Cause::WarmingUp,
+            Self::Unsure(condition, _) => cause_of(*condition),
+            Self::Inconclusive(_) => Cause::Inconclusive,
+            Self::AwaitingApproval(_) => Cause::AwaitingApproval,
+            Self::MetricsUnavailable(_) => Cause::MetricsUnavailable,
+            Self::NoTraffic => Cause::NoTraffic,
+            Self::TooFewRequests { .. } => Cause::TooFewRequests,
+        })
+    }
+
     /// One word for conditions and metrics.
     pub fn reason(&self) -> &'static str {
-        match self {
-            Self::NoModelYet => "NoModelYet",
-            Self::Settled => "Settled",
-            Self::Rejected(outcome) | Self::Draining(outcome) => outcome.reason.as_str(),
-            Self::Paused => "Paused",
-            Self::GateClosed(_) => "GateClosed",
-            Self::Asleep => "Asleep",
-            Self::ConfigurationMissing(_) => "ConfigurationMissing",
-            Self::PodsStarting { .. } => "PodsStarting",
-            Self::CanaryUnready { .. } => "CanaryUnready",
-            Self::RoutePending(_) => "RoutePending",
-            Self::Observing { .. } => "Observing",
-            Self::WarmingUp => "WarmingUp",
-            Self::Unsure(condition, _) => condition.as_str(),
-            Self::Inconclusive(_) => "Inconclusive",
-            Self::AwaitingApproval(_) => "AwaitingApproval",
-            Self::MetricsUnavailable(_) => "MetricsUnavailable",
-            Self::NoTraffic => "NoTraffic",
-            Self::TooFewRequests { .. } => "TooFewRequests",
-        }
+        self.why().as_str()
     }
 
     pub(super) fn phase(&self, stage: Option<Stage>) -> Phase {
@@ -205,6 +280,21 @@ impl fmt::Display for Because {
             }
             Self::Draining(outcome) => write!(f, "rolling back: {}", outcome.message),
         }
+    }
+}
+
+/// What a condition of the judgement is to a release.
+fn cause_of(condition: Condition) -> Cause {
+    match condition {
+        Condition::MetricsUnavailable | Condition::MetricsStale | Condition::FigureMissing => {
+            Cause::MetricsUnavailable
+        }
+        Condition::NoCanaryTraffic => Cause::NoTraffic,
+        Condition::LowCoverage => Cause::LowCoverage,
+        Condition::NoStableTraffic => Cause::NoStableTraffic,
+        Condition::BaselineUnhealthy => Cause::BaselineUnhealthy,
+        Condition::TrafficSplitOff => Cause::TrafficSplitOff,
+        Condition::WitnessesDisagree => Cause::WitnessesDisagree,
     }
 }
 

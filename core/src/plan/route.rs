@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::closed::closed_set;
 use crate::policy::Percent;
 use crate::revision::Revision;
 
@@ -80,37 +81,24 @@ impl Split {
     }
 }
 
-/// What keeps a route from carrying any weights until a person has mended it. A closed set: reasons of conditions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Obstacle {
-    /// There is no Gateway API, or the rule to write to is not there or not free.
-    GatewayMissing,
-    /// An object of the name is somebody else's.
-    NameTaken,
-    /// Another Ingress has the rule: the older one gets the requests.
-    SecondMain,
-    /// Another canary Ingress is on the rule, which has but one.
-    SecondCanary,
-    /// Another Ingress is on the path with another `pathType`.
-    PathMismatch,
-    /// Another Ingress sends to a Service of the release: the canary is dropped, or its weight holds there, too.
-    SameServiceTwice,
-    /// The stable Service has no ready endpoint: the canary is ignored, and requests fail.
-    StableServiceEmpty,
-}
-
-impl Obstacle {
-    /// One word for conditions.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::GatewayMissing => "GatewayMissing",
-            Self::NameTaken => "NameTaken",
-            Self::SecondMain => "SecondMain",
-            Self::SecondCanary => "SecondCanary",
-            Self::PathMismatch => "PathMismatch",
-            Self::SameServiceTwice => "SameServiceTwice",
-            Self::StableServiceEmpty => "StableServiceEmpty",
-        }
+closed_set! {
+    /// What keeps a route from carrying any weights until a person has mended it. A closed set: reasons of conditions.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Obstacle {
+        /// There is no Gateway API, or the rule to write to is not there or not free; mended, it is picked up.
+        GatewayMissing,
+        /// An object of the name is somebody else's.
+        NameTaken,
+        /// Another Ingress has the rule: the older one gets the requests.
+        SecondMain,
+        /// Another canary Ingress is on the rule, which has but one.
+        SecondCanary,
+        /// Another Ingress is on the path with another `pathType`.
+        PathMismatch,
+        /// Another Ingress sends to a Service of the release: the canary is dropped, or its weight holds there, too.
+        SameServiceTwice,
+        /// The stable Service has no ready endpoint: the canary is ignored, and requests fail.
+        StableServiceEmpty,
     }
 }
 

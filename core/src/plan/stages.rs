@@ -149,6 +149,7 @@ impl Look<'_> {
             version: wanted.clone(),
             stage: Stage::Preparing,
             step: 0,
+            began: self.now,
             since: self.now,
             unready_since: None,
             paused_since: None,

@@ -8,7 +8,9 @@ use axum::extract::Query;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::any;
 use serin_core::judge::Limit;
-use tokio::sync::Semaphore;
+
+use crate::context::Turns;
+use crate::metrics::Metrics;
 
 /// Asked about these arms, at the moment up to which everything is counted.
 fn question<'a>(canary: &'a Revision, stable: Option<&'a Revision>, metrics: &'a [Bound]) -> Question<'a> {
@@ -44,7 +46,7 @@ async fn seen(status: StatusCode, body: &'static str) -> MetricsSeen {
     let question = question(&canary, Some(&stable), &[]);
     // The process's main installs it; a second installation is no harm.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let turns = Semaphore::new(1);
+    let turns = Turns::new(1, &Metrics::new(now()));
     let mut turn = Turn::taken(&turns).await;
     let seen = ask(&reqwest::Client::new(), &url, &question, now(), &mut turn).await;
     server.abort();
@@ -94,7 +96,7 @@ async fn a_server_that_is_not_there_is_told_in_the_same_words_whenever_it_is_ask
     for second in [1_700_000_000, 1_700_000_060] {
         let question = question(&canary, None, &[]);
         let at = Timestamp::from_second(second).unwrap();
-        let turns = Semaphore::new(1);
+        let turns = Turns::new(1, &Metrics::new(now()));
         let mut turn = Turn::taken(&turns).await;
         told.push(ask(&reqwest::Client::new(), &url, &question, at, &mut turn).await);
     }
@@ -109,10 +111,10 @@ async fn a_server_that_never_answers_is_given_up() {
     let canary = Revision::recorded("c");
     let question = question(&canary, None, &[]);
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let turns = Semaphore::new(1);
+    let turns = Turns::new(1, &Metrics::new(now()));
     let mut turn = Turn::taken(&turns).await;
     // Another look that needs the only turn gets it while the server is silent.
-    let other = async { turns.acquire().await.map(drop) };
+    let other = async { drop(Turn::taken(&turns).await) };
     let http = reqwest::Client::new();
     let asked = ask(&http, &url, &question, now(), &mut turn);
     let (seen, other) = join(asked, tokio::time::timeout(TIMEOUT / 2, other)).await;
