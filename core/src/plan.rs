@@ -302,9 +302,12 @@ impl Plan {
         Some((past.outcome.reason, took))
     }
 
-    /// Whether `spec` asks for `revision`, for all that is known.
-    pub fn may_want(&self, revision: &Revision, policy: &Policy, seen: &Observed) -> bool {
-        wanting::wanted(policy, &self.state, seen).0.may_be(revision)
+    /// Whether `spec` is known to ask for `revision`.
+    pub fn wants(&self, revision: &Revision, policy: &Policy, seen: &Observed) -> bool {
+        let (wanted, _) = wanting::wanted(policy, &self.state, seen);
+        wanted
+            .version()
+            .is_some_and(|version| version.revision == *revision)
     }
 
     /// The split that this plan wants the data plane to carry.

@@ -475,15 +475,24 @@ impl Look<'_> {
             message.clone(),
             canary.step,
         );
+        let rejected = self.still_rejected(&version);
+        // Another version may be asked for by now.
+        let because = match (self.wanted, &rejected) {
+            (Wanted::Version(wanted), _) if wanted.revision == version.revision => Because::Settled,
+            (Wanted::Unknown(missing), _) => Because::ConfigurationMissing(missing.clone()),
+            (Wanted::Version(_) | Wanted::Nothing, Some((_, outcome))) => Because::Rejected(outcome.clone()),
+            (Wanted::Version(_), None) => starting(None, self.policy.replicas),
+            (Wanted::Nothing, None) => Because::NoModelYet,
+        };
         let state = State {
             stable: Some(version.clone()),
             canary: None,
-            rejected: self.still_rejected(&version),
+            rejected,
             history: self.remember(version, Outcome::new(Reason::Promoted, message)),
             answered: self.state.answered.clone(),
             adopted: self.state.adopted.clone(),
         };
-        Move::stay(state, Because::Settled).tell(told)
+        Move::stay(state, because).tell(told)
     }
 
     pub(super) fn roll_back(&self, canary: &Canary, outcome: Outcome) -> Move {

@@ -212,7 +212,7 @@ fn progress_of(cause: Cause) -> Progress {
 /// up at `Stalled` must not do so because a newer version took the place of another.
 fn progress(plan: &Plan, policy: &Policy, seen: &Observed) -> Progress {
     let rejected = plan.state.rejected.as_ref().map(|(version, _)| &version.revision);
-    let is_wanted = rejected.is_some_and(|revision| plan.may_want(revision, policy, seen));
+    let is_wanted = rejected.is_some_and(|revision| plan.wants(revision, policy, seen));
     let is_over = matches!(plan.because, Because::Rejected(_));
     match plan.because.why() {
         Why::Waits(cause) => progress_of(cause),
