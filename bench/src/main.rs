@@ -37,14 +37,7 @@ enum Bench {
         seed: u64,
     },
     /// How soon many releases serve, and what the operator needs for them, idle and judging.
-    Operator {
-        /// Folder for the table and the raw figures.
-        #[arg(long, default_value = "docs/benchmarks")]
-        out: PathBuf,
-        /// Number of releases.
-        #[arg(long, default_value_t = 1000)]
-        releases: usize,
-    },
+    Operator(operator::Settings),
 }
 
 fn main() -> Result<()> {
@@ -52,6 +45,6 @@ fn main() -> Result<()> {
     drop(rustls::crypto::ring::default_provider().install_default());
     match Arguments::parse().bench {
         Bench::Judge { out, runs, seed } => judge::run(&out, runs, seed),
-        Bench::Operator { out, releases } => operator::run(&out, releases),
+        Bench::Operator(settings) => operator::run(&settings),
     }
 }

@@ -31,8 +31,8 @@ pub struct ApiServer {
     client: Client,
     config: serde_json::Value,
     // Dropped in this order: the server before its store, both before their files.
-    _server: Server,
-    _store: Server,
+    server: Server,
+    store: Server,
     folder: TempDir,
 }
 
@@ -75,6 +75,11 @@ impl ApiServer {
         Ok(path)
     }
 
+    /// The processes of the server and of its store, for those who measure them.
+    pub fn processes(&self) -> [u32; 2] {
+        [self.server.process(), self.store.process()]
+    }
+
     async fn with(kube: &Path, etcd: &Path) -> Result<Self> {
         let folder = TempDir::new().context("cannot create a temporary directory")?;
         let (store_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
@@ -112,8 +117,8 @@ impl ApiServer {
         Ok(Self {
             client,
             config,
-            _server: server,
-            _store: store,
+            server,
+            store,
             folder,
         })
     }

@@ -7,4 +7,4 @@ mod stand_ins;
 
 pub use self::api_server::{ApiServer, install};
 pub use self::samples::{Served, answer};
-pub use self::stand_ins::{accept, front, http_route, routes, run_pods};
+pub use self::stand_ins::{accept, front, http_route, routes, run_pods, run_replicas};

@@ -51,6 +51,11 @@ impl Server {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Its number among the processes of this host.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its name and the end of its log, for an error message.
     pub(crate) fn tail(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();

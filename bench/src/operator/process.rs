@@ -1,4 +1,4 @@
-//! The operator as a process of its own, measured from outside.
+//! A controller as a process of its own, and what processes use, measured from outside.
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 /// Ticks of the kernel's CPU clock per second: fixed for user space.
 const TICKS: f64 = 100.0;
 
-/// A running operator, killed when dropped.
-pub(super) struct Operator {
+/// A running program, killed when dropped.
+pub(super) struct Process {
     child: Child,
 }
 
@@ -25,19 +25,13 @@ pub(super) struct Usage {
     pub(super) peak_rss_mib: f64,
 }
 
-impl Operator {
-    /// Starts the operator that was built beside this program.
-    pub(super) fn start(kubeconfig: &Path) -> Result<Self> {
-        let here = std::env::current_exe().context("cannot find this program")?;
-        let program = here.with_file_name("serin-operator");
-        // A bench that is killed drops nothing: the kernel ends the operator then.
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(&program)
-            .args(["--listen=127.0.0.1:0", "--namespace=default", "--log=warn"])
-            .env("KUBECONFIG", kubeconfig)
-            // As its chart sets it.
-            .env("MALLOC_ARENA_MAX", "1")
+impl Process {
+    /// Starts `program` as `set` asks for.
+    pub(super) fn start(program: &Path, set: impl FnOnce(&mut Command) -> &mut Command) -> Result<Self> {
+        // A bench that is killed drops nothing: the kernel ends the program then.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        let child = set(&mut command)
             .stdin(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
@@ -46,9 +40,24 @@ impl Operator {
 
     /// What it has used so far.
     pub(super) fn usage(&self) -> Result<Usage> {
+        Usage::of(self.child.id())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Ended already is fine.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Usage {
+    /// What the process with this number has used so far.
+    pub(super) fn of(process: u32) -> Result<Self> {
         let read = |name: &str| {
-            let path = format!("/proc/{}/{name}", self.child.id());
-            fs::read_to_string(&path).with_context(|| format!("the operator has ended: no {path}"))
+            let path = format!("/proc/{process}/{name}");
+            fs::read_to_string(&path).with_context(|| format!("the process has ended: no {path}"))
         };
         let stat = read("stat")?;
         // The name in brackets may hold spaces; after it come the fields from the third on.
@@ -66,18 +75,10 @@ impl Operator {
             let kib = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
             kib.unwrap_or(f64::NAN) / 1024.0
         };
-        Ok(Usage {
+        Ok(Self {
             cpu_seconds: (ticks(14) + ticks(15)) / TICKS,
             rss_mib: mib("VmRSS:"),
             peak_rss_mib: mib("VmHWM:"),
         })
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        // Ended already is fine.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

@@ -1,0 +1,99 @@
+//! `serin` as a contender.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use kube::Client;
+use kube::api::Api;
+use serde_json::{Value, json};
+use serin_core::crd::ModelRelease;
+
+use super::crowd::Crowd;
+use super::process::Process;
+
+const FIRST: &str = "v1";
+const SECOND: &str = "v2";
+
+/// Starts the operator that was built beside this program.
+pub(super) fn start(kubeconfig: &Path) -> Result<Process> {
+    let here = std::env::current_exe().context("cannot find this program")?;
+    Process::start(&here.with_file_name("serin-operator"), |command| {
+        command
+            .args(["--listen=127.0.0.1:0", "--namespace=default", "--log=warn"])
+            .env("KUBECONFIG", kubeconfig)
+            // As its chart sets it.
+            .env("MALLOC_ARENA_MAX", "1")
+    })
+}
+
+/// Releases that are judged by a Prometheus.
+pub(super) struct Releases {
+    crowd: Crowd<ModelRelease>,
+    prometheus: String,
+}
+
+impl Releases {
+    /// So many of them, none made yet.
+    pub(super) fn new(client: Client, count: usize, prometheus: String) -> Self {
+        Self {
+            crowd: Crowd::new(Api::default_namespaced(client), count),
+            prometheus,
+        }
+    }
+
+    /// Creates all of them.
+    pub(super) async fn create(&self) -> Result<()> {
+        self.crowd
+            .create(|name| release(name, FIRST, &self.prometheus))
+            .await
+    }
+
+    /// Waits until all of them serve their first version.
+    pub(super) async fn all_serve(&self) -> Result<()> {
+        self.crowd
+            .all(|release| {
+                let stable = release.status.as_ref().and_then(|status| status.stable.as_ref());
+                stable.is_some_and(|stable| stable.version == FIRST)
+            })
+            .await
+    }
+
+    /// Asks every release for its second version.
+    pub(super) async fn improve(&self) -> Result<()> {
+        let patch = json!({"spec": {"model": {"version": SECOND}}});
+        self.crowd.change(&patch).await
+    }
+
+    /// Waits until all canaries have been looked at twice.
+    pub(super) async fn all_judged(&self) -> Result<()> {
+        self.crowd
+            .all(|release| {
+                let status = release.status.as_ref();
+                let analysis = status.and_then(|status| status.analysis.as_ref());
+                analysis.is_some_and(|analysis| analysis.looks >= 2)
+            })
+            .await
+    }
+}
+
+/// The manifest of a release.
+pub(super) fn release(name: &str, version: &str, prometheus: &str) -> Value {
+    json!({
+        "apiVersion": "serin.dev/v1alpha1", "kind": "ModelRelease",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "model": {
+                "version": version, "uri": "file:///models/1/",
+                "digest": format!("sha256:{}", "0".repeat(64)),
+                "evidence": {"rmse": 0.9},
+            },
+            "serving": {"replicas": 1, "template": {"spec": {"containers": [
+                {"name": "server", "image": "server:1", "ports": [{"name": "http", "containerPort": 8082}]},
+            ]}}},
+            "rollout": {"steps": [{"weight": 20, "soak": "12h"}]},
+            "route": {"gateway": {"parentRefs": [{"name": "public"}], "path": "/recommend"}},
+            "analysis": {"prometheus": {"url": prometheus}, "interval": "1m", "warmUp": "0s", "minSoak": "12h"},
+            "gates": [{"name": "rmse", "require": "evidence.rmse < 1.0"}],
+        },
+    })
+}
