@@ -186,22 +186,16 @@ impl<'a> Tools<'a> {
         match tool.source() {
             Source::Go { package, options } => {
                 go_build(&folder, package, &options, &program, &step)?;
-                match tool {
-                    Tool::EnvoyGateway => copy_chart(&folder, &out.join("chart"))?,
-                    Tool::ArgoRollouts => copy_out(
+                if tool == Tool::EnvoyGateway {
+                    copy_chart(&folder, &out.join("chart"))?;
+                }
+                if tool == Tool::ArgoRollouts {
+                    copy_out(
                         &folder,
                         "github.com/argoproj/argo-rollouts",
                         "manifests/crds",
                         &out.join("crds"),
-                    )?,
-                    Tool::Kube
-                    | Tool::Etcd
-                    | Tool::CoreDns
-                    | Tool::Pause
-                    | Tool::Helm
-                    | Tool::Envoy
-                    | Tool::Kafka
-                    | Tool::Prometheus => {}
+                    )?;
                 }
             }
             Source::C => Run::new("gcc")

@@ -32,7 +32,7 @@ impl World {
     }
 }
 
-/// Makes every pod ready that a Deployment asks for. No controller makes ReplicaSets of it.
+/// Makes every pod ready that a Deployment asks for. No controller makes a `ReplicaSet` of it.
 async fn deployments(client: Client) {
     let all: Api<Deployment> = Api::all(client.clone());
     watcher(all, watcher::Config::default())
@@ -47,7 +47,7 @@ async fn deployments(client: Client) {
         .await;
 }
 
-/// Makes every pod ready that somebody else's ReplicaSet asks for.
+/// Makes every pod ready that somebody else's `ReplicaSet` asks for.
 async fn replica_sets(client: Client) {
     let all: Api<ReplicaSet> = Api::all(client.clone());
     watcher(all, watcher::Config::default())
