@@ -64,7 +64,6 @@ pub async fn run_pods(client: &Client, deployment: &Deployment, are_ready: bool)
     Ok(())
 }
 
-<<<<<<< ours
 /// Lets the ready pods of these Deployments stand behind a Service that selects them. Writes nothing that is written.
 ///
 /// Errors: those of the API server.
@@ -101,10 +100,7 @@ pub async fn front(client: &Client, service: &Service, deployments: &[Deployment
         .map(drop)
 }
 
-/// Lets a ReplicaSet have as many pods as it asks for, all of them ready. Writes nothing that is written.
-=======
 /// Lets a `ReplicaSet` have as many pods as it asks for, all of them ready. Writes nothing that is written.
->>>>>>> theirs
 ///
 /// Errors: those of the API server.
 pub async fn run_replicas(client: &Client, set: &ReplicaSet) -> kube::Result<()> {
