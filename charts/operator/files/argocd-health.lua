@@ -30,7 +30,7 @@ end
 
 local ready = said.Ready or {}
 local is_held = status.phase == "Held"
-if status.phase == "Waiting" or is_held and (ready.reason == "AwaitingApproval" or ready.reason == "Inconclusive") then
+if status.phase == "Waiting" or ready.reason == "Asleep" or is_held and (ready.reason == "AwaitingApproval" or ready.reason == "Inconclusive") then
   return health("Suspended", ready.message)
 end
 return health("Progressing", ready.message)

@@ -216,7 +216,7 @@ fn progress(plan: &Plan, policy: &Policy, seen: &Observed) -> Progress {
     let is_over = matches!(plan.because, Because::Rejected(_));
     match plan.because.why() {
         Why::Waits(cause) => progress_of(cause),
-        Why::Ended(_) if is_over && is_wanted => Progress::Stalled,
+        Why::Ended(reason) if reason.is_rejection() && is_over && is_wanted => Progress::Stalled,
         Why::Ended(_) => Progress::UnderWay,
     }
 }

@@ -16,8 +16,10 @@ use tower::{Layer, Service};
 use super::EDGES;
 
 /// Resources that the operator may ask for, by its role.
-const RESOURCES: [&str; 9] = [
+const RESOURCES: [&str; 11] = [
+    "configmaps",
     "deployments",
+    "endpointslices",
     "events",
     "httproutes",
     "ingresses",
