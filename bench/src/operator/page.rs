@@ -9,6 +9,9 @@ use super::calls::Calls;
 use super::plans::Cost;
 use crate::machine::Machine;
 
+/// What a row says of a contender.
+type Cell<'a> = &'a dyn Fn(&Contender) -> String;
+
 /// One part of a run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -116,7 +119,7 @@ impl Page {
             "---|".repeat(names.len())
         )?;
         let releases = self.releases as f64;
-        let rows: [(&str, &dyn Fn(&Contender) -> String); 9] = [
+        let rows: [(&str, Cell<'_>); 9] = [
             ("from the last create until every release serves", &|of| {
                 format!("**{:.1} s**", of.healthy.seconds)
             }),

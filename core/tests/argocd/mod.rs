@@ -64,6 +64,11 @@ fn changed(mut world: World, change: impl FnOnce(&mut World)) -> World {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    clippy::large_stack_arrays,
+    reason = "one table of moments"
+)]
 fn argo_cd_and_flux_are_told_what_a_person_would_say() {
     let failing = Behaviour {
         failing: true,
@@ -236,7 +241,7 @@ fn a_kustomization_that_does_not_wait_for_soaks_fails_on_what_is_wrong() {
     let soaking = written(&at(Stage::Soaking));
     assert!(holds("current: ", &soaking) && !holds("failed: ", &soaking));
     let wrong = written(&changed(with_stable(&[(20, 60)]), |world| {
-        world.spec.rollout.steps.clear()
+        world.spec.rollout.steps.clear();
     }));
     assert!(holds("failed: ", &wrong) && !holds("current: ", &wrong));
 }

@@ -111,20 +111,20 @@ fn canary(status: &ModelReleaseStatus) -> String {
     status.canary.as_ref().unwrap().arm.revision.clone()
 }
 
-fn selects(revision: &str) -> Option<Value> {
-    Some(json!({"serin.dev/release": NAME, "serin.dev/revision": revision}))
+fn selects(revision: &str) -> Value {
+    json!({"serin.dev/release": NAME, "serin.dev/revision": revision})
 }
 
 /// An Ingress of the release that sends to this Service.
-fn ours(service: &str, annotations: &Value) -> Option<Value> {
-    Some(json!({
+fn ours(service: &str, annotations: &Value) -> Value {
+    json!({
         "annotations": annotations, "owner": NAME,
         "labels": {"serin.dev/release": NAME, "app.kubernetes.io/managed-by": "serin-operator"},
         "spec": {"ingressClassName": "nginx", "rules": [{"host": "films.example", "http": {"paths": [{
             "path": "/recommend", "pathType": "Prefix",
             "backend": {"service": {"name": service, "port": {"number": 80}}},
         }]}}]},
-    }))
+    })
 }
 
 fn weight(weight: &str) -> Value {
@@ -132,6 +132,7 @@ fn weight(weight: &str) -> Value {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a whole life, step by step")]
 async fn a_life_behind_ingresses() {
     let Some(server) = ApiServer::start().await.unwrap() else {
         return;
@@ -140,10 +141,10 @@ async fn a_life_behind_ingresses() {
     world.does(Deed::Want("healthy-1")).await;
     world.until_serving("healthy-1").await;
     let first = stable(&world.status().await);
-    let main = ours(NAME, &json!({}));
+    let main = Some(ours(NAME, &json!({})));
     assert_eq!(world.ingress(NAME).await, main);
     assert_eq!(world.ingress(CANARY).await, None);
-    assert_eq!(world.selector().await, selects(&first));
+    assert_eq!(world.selector().await, Some(selects(&first)));
 
     world.does(Deed::Want("healthy-2")).await;
     let status = world.until_soaking(0).await;
@@ -152,7 +153,7 @@ async fn a_life_behind_ingresses() {
     assert_eq!(status.canary.as_ref().unwrap().observed_weight, Some(20));
     let said = status.route.unwrap();
     assert!(said.contains("an Ingress is accepted by nobody"), "{said}");
-    assert_eq!(world.ingress(CANARY).await, ours(&service, &weight("20")));
+    assert_eq!(world.ingress(CANARY).await, Some(ours(&service, &weight("20"))));
     assert_eq!(world.ingress(NAME).await, main, "the main Ingress stays as it is");
 
     // Weights edited by hand, a path that no longer fits, a main Ingress that is gone: put back, and told.
@@ -181,7 +182,7 @@ async fn a_life_behind_ingresses() {
         world.turn().await;
         assert_eq!(
             world.ingress(CANARY).await,
-            ours(&service, &weight("20")),
+            Some(ours(&service, &weight("20"))),
             "{edit}"
         );
         let told = world.restored().await;
@@ -201,7 +202,7 @@ async fn a_life_behind_ingresses() {
     );
 
     world.until_soaking(1).await;
-    assert_eq!(world.ingress(CANARY).await, ours(&service, &weight("50")));
+    assert_eq!(world.ingress(CANARY).await, Some(ours(&service, &weight("50"))));
     world
         .until("all traffic is asked for", |status| {
             status
@@ -210,10 +211,10 @@ async fn a_life_behind_ingresses() {
                 .is_some_and(|canary| canary.stage == Stage::Promoting)
         })
         .await;
-    assert_eq!(world.ingress(CANARY).await, ours(&service, &weight("100")));
+    assert_eq!(world.ingress(CANARY).await, Some(ours(&service, &weight("100"))));
     assert_eq!(
         world.selector().await,
-        selects(&first),
+        Some(selects(&first)),
         "not before it is carried"
     );
     while world.replicas(&first).await > 0 {
@@ -226,7 +227,7 @@ async fn a_life_behind_ingresses() {
             "the old pods went first"
         );
     }
-    assert_eq!(world.selector().await, selects(&second));
+    assert_eq!(world.selector().await, Some(selects(&second)));
     assert_eq!(
         (world.ingress(NAME).await, world.ingress(CANARY).await),
         (main.clone(), None)
@@ -240,7 +241,7 @@ async fn a_life_behind_ingresses() {
         .await;
     assert_eq!(
         world.ingress(CANARY).await,
-        ours(&format!("{NAME}-{third}"), &weight("0"))
+        Some(ours(&format!("{NAME}-{third}"), &weight("0")))
     );
     world
         .until("nothing is left of it", |status| {
@@ -252,7 +253,7 @@ async fn a_life_behind_ingresses() {
         (world.ingress(NAME).await, world.ingress(CANARY).await),
         (main, None)
     );
-    assert_eq!(world.selector().await, selects(&second));
+    assert_eq!(world.selector().await, Some(selects(&second)));
 
     world.does(Deed::Delete).await;
     world.turn().await;
@@ -269,7 +270,7 @@ async fn a_life_without_a_gateway() {
     world.does(Deed::Want("healthy-1")).await;
     world.until_serving("healthy-1").await;
     let first = stable(&world.status().await);
-    assert_eq!(world.selector().await, selects(&first));
+    assert_eq!(world.selector().await, Some(selects(&first)));
 
     world.does(Deed::Want("healthy-2")).await;
     world
@@ -318,7 +319,7 @@ async fn a_life_without_a_gateway() {
     assert_eq!(status.canary.unwrap().observed_weight, Some(50));
     world.until_serving("healthy-2").await;
     world.turn().await;
-    assert_eq!(world.selector().await, selects(&second));
+    assert_eq!(world.selector().await, Some(selects(&second)));
     assert_eq!(
         (world.replicas(&first).await, world.replicas(&second).await),
         (0, 2)
@@ -331,7 +332,7 @@ async fn a_life_without_a_gateway() {
         .await;
     assert_eq!(
         world.selector().await,
-        selects(&second),
+        Some(selects(&second)),
         "no request from the first moment on"
     );
     assert_eq!(
@@ -462,5 +463,5 @@ async fn behind_an_empty_stable_service_no_canary_begins_and_a_promotion_is_poss
         .await
         .unwrap();
     world.until_serving("healthy-2").await;
-    assert_eq!(world.selector().await, selects(&canary(&status)));
+    assert_eq!(world.selector().await, Some(selects(&canary(&status))));
 }
