@@ -1,13 +1,16 @@
 //! What surrounds a contender: stand-ins for kubelet and gateway that make every pod ready and accept every route.
 
+use std::fmt::Debug;
 use std::future::ready;
 
 use anyhow::Result;
+use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use kube::Client;
 use kube::api::{Api, DynamicObject};
 use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 /// Calls under way at once.
@@ -34,43 +37,42 @@ impl World {
 
 /// Makes every pod ready that a Deployment asks for. No controller makes a `ReplicaSet` of it.
 async fn deployments(client: Client) {
-    let all: Api<Deployment> = Api::all(client.clone());
-    watcher(all, watcher::Config::default())
-        .default_backoff()
-        .applied_objects()
-        .filter_map(|deployment| ready(deployment.ok()))
-        .for_each_concurrent(CONCURRENCY, |deployment| {
-            let client = client.clone();
-            // The watch brings what could not be written once more.
-            async move { drop(serin_testkit::run_pods(&client, &deployment, true).await) }
-        })
-        .await;
+    each(Api::all(client.clone()), |deployment: Deployment| {
+        let client = client.clone();
+        async move { serin_testkit::run_pods(&client, &deployment, true).await }
+    })
+    .await;
 }
 
 /// Makes every pod ready that somebody else's `ReplicaSet` asks for.
 async fn replica_sets(client: Client) {
-    let all: Api<ReplicaSet> = Api::all(client.clone());
-    watcher(all, watcher::Config::default())
-        .default_backoff()
-        .applied_objects()
-        .filter_map(|set| ready(set.ok()))
-        .for_each_concurrent(CONCURRENCY, |set| {
-            let client = client.clone();
-            async move { drop(serin_testkit::run_replicas(&client, &set).await) }
-        })
-        .await;
+    each(Api::all(client.clone()), |set: ReplicaSet| {
+        let client = client.clone();
+        async move { serin_testkit::run_replicas(&client, &set).await }
+    })
+    .await;
 }
 
 /// Accepts every route.
 async fn gateway(client: Client) {
-    let all: Api<DynamicObject> = Api::all_with(client.clone(), &serin_testkit::http_route());
+    let all = Api::all_with(client.clone(), &serin_testkit::http_route());
+    each(all, |route: DynamicObject| {
+        let client = client.clone();
+        async move { serin_testkit::accept(&client, &route).await }
+    })
+    .await;
+}
+
+/// Follows each object as it changes. The watch brings what could not be written once more.
+async fn each<K, F>(all: Api<K>, follow: impl Fn(K) -> F)
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    F: Future<Output = kube::Result<()>>,
+{
     watcher(all, watcher::Config::default())
         .default_backoff()
         .applied_objects()
-        .filter_map(|route| ready(route.ok()))
-        .for_each_concurrent(CONCURRENCY, |route| {
-            let client = client.clone();
-            async move { drop(serin_testkit::accept(&client, &route).await) }
-        })
+        .filter_map(|object| ready(object.ok()))
+        .for_each_concurrent(CONCURRENCY, |object| follow(object).map(drop))
         .await;
 }
