@@ -29,6 +29,7 @@ pub use self::request::{Answer, Request, RequestError, Verb};
 pub use self::route::{Obstacle, RouteSeen, Split};
 pub use self::telling::{describe, evidence};
 pub use self::wanting::Adopted;
+use crate::closed::closed_set;
 use crate::configuration::Configuration;
 use crate::counters::Series;
 use crate::judge::Figure;
@@ -39,61 +40,40 @@ use crate::revision::{Revision, Version};
 /// Entries of history that are kept.
 const HISTORY_LENGTH: usize = 10;
 
-/// Where a release is, as shown to people.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Phase {
-    /// No model has been named yet.
-    #[default]
-    Waiting,
-    /// The pods of a version are starting.
-    Preparing,
-    /// The weight of a step is asked for and not yet seen to be carried.
-    Shifting,
-    /// The canary is observed under traffic.
-    Soaking,
-    /// The soak is done and the judgement waits for more requests.
-    Judging,
-    /// The canary becomes the stable version.
-    Promoting,
-    /// The canary loses its traffic and its pods.
-    RollingBack,
-    /// Nothing moves until what the reason names has changed.
-    Held,
-    /// The wanted version is stable.
-    Promoted,
-    /// The wanted version was rolled back; the stable one serves.
-    RolledBack,
+closed_set! {
+    /// Where a release is, as shown to people.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    pub enum Phase {
+        /// No model has been named yet.
+        Waiting,
+        /// The pods of a version are starting.
+        Preparing,
+        /// The weight of a step is asked for and not yet seen to be carried.
+        Shifting,
+        /// The canary is observed under traffic.
+        Soaking,
+        /// The soak is done and the judgement waits for more requests.
+        Judging,
+        /// The canary becomes the stable version.
+        Promoting,
+        /// The canary loses its traffic and its pods.
+        RollingBack,
+        /// Nothing moves until what the reason names has changed.
+        Held,
+        /// The wanted version is stable.
+        Promoted,
+        /// The wanted version was rolled back; the stable one serves.
+        RolledBack,
+    }
 }
 
-impl Phase {
-    /// All of them.
-    pub const ALL: [Self; 10] = [
-        Self::Waiting,
-        Self::Preparing,
-        Self::Shifting,
-        Self::Soaking,
-        Self::Judging,
-        Self::Promoting,
-        Self::RollingBack,
-        Self::Held,
-        Self::Promoted,
-        Self::RolledBack,
-    ];
-
-    /// The word in the status and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "Waiting",
-            Self::Preparing => "Preparing",
-            Self::Shifting => "Shifting",
-            Self::Soaking => "Soaking",
-            Self::Judging => "Judging",
-            Self::Promoting => "Promoting",
-            Self::RollingBack => "RollingBack",
-            Self::Held => "Held",
-            Self::Promoted => "Promoted",
-            Self::RolledBack => "RolledBack",
-        }
+#[expect(
+    clippy::derivable_impls,
+    reason = "the variants of a closed set have a sentence and no other attribute"
+)]
+impl Default for Phase {
+    fn default() -> Self {
+        Self::Waiting
     }
 }
 
@@ -267,6 +247,8 @@ pub enum Action {
 #[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
+    /// The revision that `spec` asks for, where that is known.
+    pub wanted: Option<Revision>,
     /// The state to record once the actions are done.
     pub state: State,
     /// In this order.
@@ -302,14 +284,6 @@ impl Plan {
         Some((past.outcome.reason, took))
     }
 
-    /// Whether `spec` is known to ask for `revision`.
-    pub fn wants(&self, revision: &Revision, policy: &Policy, seen: &Observed) -> bool {
-        let (wanted, _) = wanting::wanted(policy, &self.state, seen);
-        wanted
-            .version()
-            .is_some_and(|version| version.revision == *revision)
-    }
-
     /// The split that this plan wants the data plane to carry.
     pub fn wished_split(&self, policy: &Policy) -> Split {
         wish::split(policy, &self.state)
@@ -335,6 +309,7 @@ pub fn plan(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> 
     news.extend(wish::restored(policy, before, &state, seen));
     let look_again = wish::look_again(policy, &state, seen, &actions, now);
     Plan {
+        wanted: wanted.version().map(|version| version.revision.clone()),
         state,
         actions,
         look_again,

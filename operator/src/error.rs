@@ -80,3 +80,11 @@ impl Error {
 pub(crate) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
+
+/// What is not there any more is deleted.
+pub(crate) fn gone(done: kube::Result<()>, what: &str) -> Result<(), Error> {
+    match done {
+        Err(error) if is_not_found(&error) => Ok(()),
+        done => done.map_err(Error::api(format!("delete {what}"))),
+    }
+}

@@ -12,7 +12,7 @@ use serin_core::revision::Revision;
 use crate::build;
 use crate::configuration::{Contents, copy};
 use crate::context::Context;
-use crate::error::{Error, is_not_found};
+use crate::error::{Error, gone, is_not_found};
 use crate::release::{FIELD_MANAGER, Identity};
 use crate::route::{self, apply};
 
@@ -98,14 +98,6 @@ async fn delete(id: &Identity, revision: &Revision, ctx: &Context) -> Result<(),
     gone(service.map(drop), &name)?;
     let deployment = api::<Deployment>(id, ctx).delete(&name, &background).await;
     gone(deployment.map(drop), &name)
-}
-
-/// What is not there any more is deleted.
-fn gone(done: kube::Result<()>, name: &str) -> Result<(), Error> {
-    match done {
-        Err(error) if is_not_found(&error) => Ok(()),
-        done => done.map_err(Error::api(format!("delete {name}"))),
-    }
 }
 
 /// Takes the traffic away before the owner's deletion takes the pods.

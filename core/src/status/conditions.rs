@@ -168,7 +168,7 @@ pub(super) fn conditions(
         generation,
         now,
     };
-    let progress = progress(plan, policy, seen);
+    let progress = progress(plan);
     let mut conditions = told.of_release(progress, &of_release(plan, progress, seen));
     let (status, facts) = of_trial(plan);
     conditions.push(told.condition(ConditionType::Promoted, status, &facts));
@@ -210,9 +210,9 @@ fn progress_of(cause: Cause) -> Progress {
 
 /// A rollback is the end of the way only where `spec` still asks for the version that it turned down: a watcher that gives
 /// up at `Stalled` must not do so because a newer version took the place of another.
-fn progress(plan: &Plan, policy: &Policy, seen: &Observed) -> Progress {
+fn progress(plan: &Plan) -> Progress {
     let rejected = plan.state.rejected.as_ref().map(|(version, _)| &version.revision);
-    let is_wanted = rejected.is_some_and(|revision| plan.wants(revision, policy, seen));
+    let is_wanted = rejected.is_some() && rejected == plan.wanted.as_ref();
     let is_over = matches!(plan.because, Because::Rejected(_));
     match plan.because.why() {
         Why::Waits(cause) => progress_of(cause),
@@ -305,6 +305,7 @@ impl Told<'_> {
     }
 }
 
-fn whole_second(now: Timestamp) -> Timestamp {
+/// As times in an object are written.
+pub fn whole_second(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }

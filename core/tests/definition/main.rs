@@ -28,7 +28,8 @@ fn words_in_metrics_are_those_of_the_definition() {
         let words = status.pointer(pointer).and_then(Value::as_array).unwrap();
         words.iter().filter_map(Value::as_str).collect::<Vec<_>>()
     };
-    assert_eq!(words("/phase/enum"), Phase::ALL.map(Phase::as_str));
+    let phases: Vec<_> = Phase::ALL.iter().map(|phase| phase.as_str()).collect();
+    assert_eq!(words("/phase/enum"), phases);
     let reasons: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     assert_eq!(
         words("/rejected/properties/outcome/properties/reason/enum"),

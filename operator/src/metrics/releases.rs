@@ -66,7 +66,7 @@ impl Collector for Releases {
         let table = self.table();
         let mut sums =
             encoder.encode_descriptor("serin_releases", "Releases by phase.", None, MetricType::Gauge)?;
-        for phase in Phase::ALL {
+        for phase in Phase::ALL.iter().copied() {
             let count = table.values().filter(|shown| shown.phase == phase).count();
             let labels = [("phase", phase.as_str())];
             let count = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
@@ -79,7 +79,7 @@ impl Collector for Releases {
             MetricType::Gauge,
         )?;
         for (key, shown) in table.iter() {
-            for phase in Phase::ALL {
+            for phase in Phase::ALL.iter().copied() {
                 let labels = labels(key, "phase", phase.as_str());
                 let is_in = ConstGauge::new(i64::from(shown.phase == phase));
                 is_in.encode(phases.encode_family(&labels)?)?;

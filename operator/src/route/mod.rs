@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serin_core::crd::{ModelReleaseSpec, RouteKind};
 use serin_core::plan::{RouteSeen, Split, Workload};
 use serin_core::revision::Revision;
+use serin_core::status::conditions::whole_second;
 
 use crate::build;
 use crate::context::Context;
@@ -149,10 +150,6 @@ impl Selected {
 
 fn asked_at(annotations: &BTreeMap<String, String>) -> Option<Timestamp> {
     annotations.get(ASKED_AT)?.parse().ok()
-}
-
-fn whole_second(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 fn services(id: &Identity, ctx: &Context) -> Api<Service> {

@@ -15,7 +15,7 @@ use super::endpoints::{self, Behind, Slice, behind};
 use super::{Selected, apply, services, stable_service, stable_service_shown};
 use crate::build;
 use crate::context::Context;
-use crate::error::{Error, is_not_found};
+use crate::error::{Error, gone};
 use crate::release::Identity;
 
 /// The Service, and who answers behind it.
@@ -81,10 +81,8 @@ pub(crate) async fn write(
     let api = services(id, ctx);
     let only = match selected_by(split) {
         Wanted::Nobody => {
-            return match api.delete(&id.name, &DeleteParams::default()).await {
-                Err(error) if is_not_found(&error) => Ok(()),
-                done => done.map(drop).map_err(Error::api("delete the stable Service")),
-            };
+            let done = api.delete(&id.name, &DeleteParams::default()).await;
+            return gone(done.map(drop), "the stable Service");
         }
         Wanted::All => None,
         Wanted::One(revision) => Some(revision),

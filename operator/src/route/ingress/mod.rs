@@ -22,13 +22,14 @@ use kube::api::{Api, DeleteParams, ListParams};
 use serin_core::crd::{IngressRoute, ModelReleaseSpec};
 use serin_core::plan::{RouteSeen, Split};
 use serin_core::revision::Revision;
+use serin_core::status::conditions::whole_second;
 
 use self::order::Write;
 use self::wanted::{CANARY, WEIGHT};
 use super::endpoints::{self, Behind, Slice, behind};
-use super::{Selected, apply, asked_at, stable_service, stable_service_shown, whole_second};
+use super::{Selected, apply, asked_at, stable_service, stable_service_shown};
 use crate::context::Context;
-use crate::error::{Error, is_not_found};
+use crate::error::{Error, gone};
 use crate::release::{Identity, RELEASE_LABEL};
 
 /// Time that an ingress controller is given to follow. With its defaults ingress-nginx takes in a change within 3.3 s
@@ -368,12 +369,8 @@ pub(crate) async fn write(
 }
 
 async fn drop_ingress(api: &Api<v1::Ingress>, name: &str) -> Result<(), Error> {
-    match api.delete(name, &DeleteParams::default()).await {
-        Err(error) if is_not_found(&error) => Ok(()),
-        done => done
-            .map(drop)
-            .map_err(Error::api(format!("delete the Ingress {name}"))),
-    }
+    let done = api.delete(name, &DeleteParams::default()).await;
+    gone(done.map(drop), &format!("the Ingress {name}"))
 }
 
 #[cfg(test)]
