@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::route::{
-    ExistingRule, GatewayRoute, IngressRoute, NoRoute, ParentRef, PathType, Route, RouteKind,
+    ExistingRule, GatewayRoute, IngressRoute, NoRoute, ParentRef, PathType, Route, RouteKind, Testers,
 };
 pub use self::status::{
     AdoptedStatus, AnalysisStatus, Arm, ArmFigures, CanaryStatus, Condition, Display, HistoryEntry,
@@ -26,6 +26,10 @@ use crate::period::Period;
 
 /// Group and version of the API.
 pub const API_VERSION: &str = "serin.dev/v1alpha1";
+/// Header that marks the requests of testers on their way to the canary: no request of anybody else has it.
+pub const TESTER_HEADER: &str = "serin-tester";
+/// Label of the series in which a server counts requests with that header, with the value `true`.
+pub const TESTER_LABEL: &str = "serin_tester";
 /// Label that names the release of an object.
 pub const RELEASE_LABEL: &str = "serin.dev/release";
 /// Annotation by which a person asks for something once: see [`crate::plan::Request`]. It names the revision it is

@@ -104,6 +104,8 @@ pub struct Policy {
     pub canary_replicas: i32,
     /// What carries the weights.
     pub carrier: Carrier,
+    /// Whether testers have a door to the canary.
+    pub testers: bool,
     /// At least one; weights rise.
     pub steps: Vec<Step>,
     /// What a newer version does to a canary.
@@ -171,6 +173,11 @@ pub enum SpecError {
         "spec.route.gateway has neither parentRefs nor existing, or both: name the Gateways for a route that the operator owns, or a rule of yours"
     )]
     NoRoute,
+    /// See the message.
+    #[error(
+        "spec.route.gateway.testers is given beside existing: only the weights of a rule of yours are written, so leave one of them out"
+    )]
+    TestersOfExisting,
     /// See the message.
     #[error(
         "spec.analysis.prometheus.url \"{0}\" is no address: write one such as http://prometheus.monitoring:9090"
@@ -246,7 +253,7 @@ impl SpecError {
             | Self::ZeroPeriod { .. }
             | Self::NoSteps
             | Self::Replicas(..) => Fault::InvalidRollout,
-            Self::RouteKinds | Self::NoRoute => Fault::InvalidRoute,
+            Self::RouteKinds | Self::NoRoute | Self::TestersOfExisting => Fault::InvalidRoute,
             Self::PrometheusUrl(_)
             | Self::Percentage { .. }
             | Self::TimeLimit { .. }
@@ -286,6 +293,7 @@ impl Policy {
             replicas: spec.serving.replicas,
             canary_replicas: spec.rollout.canary_replicas,
             carrier,
+            testers: spec.route.testers().is_some(),
             judge: settings(spec, &steps)?,
             steps,
             on_new_version: spec.rollout.on_new_version,
@@ -338,6 +346,9 @@ fn carrier(spec: &ModelReleaseSpec) -> Result<Carrier, SpecError> {
     match spec.route.kind() {
         RouteKind::Gateway(gateway) if gateway.parent_refs.is_empty() == gateway.existing.is_none() => {
             Err(SpecError::NoRoute)
+        }
+        RouteKind::Gateway(gateway) if gateway.existing.is_some() && gateway.testers.is_some() => {
+            Err(SpecError::TestersOfExisting)
         }
         RouteKind::Gateway(_) => Ok(Carrier::Gateway),
         RouteKind::Ingress(_) => Ok(Carrier::Ingress),

@@ -165,6 +165,15 @@ fn check_unknown(world: &World, made: &Plan, seen: &Observed) -> Result<(), Test
     Ok(())
 }
 
+/// Testers reach what is on trial, and nothing that is withdrawn.
+fn check_testers(made: &Plan, split: &Split) -> Result<(), TestCaseError> {
+    let canary = made.state.canary.as_ref();
+    let on_trial = canary.filter(|canary| canary.stage != Stage::RollingBack);
+    let on_trial = on_trial.map(|canary| &canary.version.revision);
+    prop_assert!(split.testers().is_none() || split.testers() == on_trial);
+    Ok(())
+}
+
 /// The laws of one plan.
 fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
     let policy = world.policy();
@@ -172,6 +181,7 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
     let split = made.wished_split(&policy);
     let total: i32 = split.weights().map(|(_, weight)| weight).sum();
     prop_assert!(total == 0 || total == 100, "weights add up to {total}");
+    check_testers(made, &split)?;
 
     // Abort is one plan away from every state.
     if let Some(canary) = &world.state.canary {
@@ -183,7 +193,9 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
             ..seen.clone()
         };
         let aborted = plan(&policy, &world.state, &asked, world.now);
-        prop_assert_eq!(aborted.wished_split(&policy).weight(&canary.version.revision), 0);
+        let withdrawn = aborted.wished_split(&policy);
+        prop_assert_eq!(withdrawn.weight(&canary.version.revision), 0);
+        prop_assert_eq!(withdrawn.testers(), None);
     }
     // Stable is never scaled to nothing while traffic may point at it, unless that is what is asked for. Behind one
     // Service pods are the weights: to take some away that have no part is to take away their traffic, and they answer
@@ -275,7 +287,7 @@ proptest! {
 
     #[test]
     fn every_life_obeys_the_laws(life in prop::collection::vec(happening(), 1..120)) {
-        hold(World::new(&[(20, 60), (50, 30)]), life)?;
+        hold(World::new(&[(20, 60), (50, 30)]).with_testers(), life)?;
     }
 
     #[test]
@@ -437,7 +449,7 @@ fn moment(world: &World) -> String {
 #[test]
 fn every_moment_within_reach_obeys_the_laws() {
     const DEPTH: usize = 4;
-    let empty = World::new(&[(20, 10)]);
+    let empty = World::new(&[(20, 10)]).with_testers();
     let lived = |world: &World, version: u8, turns: usize| {
         let mut world = world.clone();
         happen(&mut world, Happening::Want(version, HEALTHY));

@@ -867,6 +867,37 @@ fn weights_that_somebody_edits_and_a_route_that_is_deleted_are_put_back_and_told
     assert!(is_at(Stage::Soaking)(&world), "{:?}", world.state);
 }
 
+#[test]
+fn testers_reach_the_canary_while_it_is_on_trial_and_nothing_that_is_withdrawn() {
+    let mut world = World::new(&[(20, 60), (50, 60)]).with_testers();
+    world.want("v1", HEALTHY);
+    world.live(10);
+    assert_eq!(world.carried().testers(), None, "nothing is on trial");
+
+    world.want("v2", HEALTHY);
+    let second = world.wanted().revision;
+    until(&mut world, is_at(Stage::Soaking));
+    let wished = world.carried();
+    assert_eq!(wished.testers(), Some(&second));
+    // A door that somebody shuts is opened again, and told.
+    world.news.clear();
+    world.route = RouteSeen::Carried(wished.clone().with_testers(None));
+    world.live(3);
+    assert_eq!(world.carried(), wished);
+    assert_eq!(world.news, ["RouteRestored"]);
+
+    world.ask(Verb::Abort);
+    drop(world.turn(usize::MAX));
+    assert_eq!(world.carried().testers(), None, "shut with the first write");
+    world.live(10);
+
+    world.want("v3", HEALTHY);
+    assert_eq!(world.run(80).phase(), Phase::Promoted);
+    world.live(2);
+    let all = Split::of([(world.wanted().revision, 100)]);
+    assert!(world.carried().sends_as(&all), "what is promoted needs no door");
+}
+
 /// The pods of each revision that are asked for, those of the wanted one last.
 fn pods(world: &World) -> (i32, i32) {
     let wanted = world.wanted().revision;

@@ -4,14 +4,15 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::http::{Method, StatusCode};
-use prometheus_client::encoding::EncodeLabelSet;
+use axum::http::{HeaderMap, Method, StatusCode};
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use serin_core::crd::{TESTER_HEADER, TESTER_LABEL};
 use serin_core::scoring::Audience;
 
 use crate::identity::Identity;
@@ -22,15 +23,13 @@ const BUCKETS: [f64; 22] = [
     2.5, 5.0, 10.0,
 ];
 
-#[expect(
-    clippy::struct_field_names,
-    reason = "these are the names that OpenTelemetry gives the labels"
-)]
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     http_request_method: &'static str,
     http_route: &'static str,
     http_response_status_code: u16,
+    #[prometheus(flatten)]
+    sender: Sender,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -43,11 +42,42 @@ struct ModelLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AudienceLabel {
     audience: &'static str,
+    #[prometheus(flatten)]
+    sender: Sender,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
+}
+
+/// Who sent a request. What testers ask for is counted apart, for no canary is judged by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sender {
+    /// One of those by whom a canary is judged.
+    Anybody,
+    /// One who came through the testers' door.
+    Tester,
+}
+
+impl Sender {
+    /// The sender of a request with these headers.
+    pub fn of(headers: &HeaderMap) -> Self {
+        match headers.get(TESTER_HEADER) {
+            Some(mark) if mark == "true" => Self::Tester,
+            Some(_) | None => Self::Anybody,
+        }
+    }
+}
+
+impl EncodeLabelSet for Sender {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        let labels: &[(&str, &str)] = match self {
+            Self::Anybody => &[],
+            Self::Tester => &[(TESTER_LABEL, "true")],
+        };
+        labels.encode(encoder)
+    }
 }
 
 /// Every metric of the process.
@@ -111,20 +141,29 @@ impl Metrics {
     }
 
     /// Counts one request.
-    pub fn request(&self, method: &Method, route: &'static str, status: StatusCode, took: Duration) {
+    pub fn request(
+        &self,
+        method: &Method,
+        route: &'static str,
+        status: StatusCode,
+        sender: Sender,
+        took: Duration,
+    ) {
         let labels = RequestLabels {
             http_request_method: method_label(method),
             http_route: route,
             http_response_status_code: status.as_u16(),
+            sender,
         };
         self.requests.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     /// Counts one answer.
-    pub fn answered(&self, audience: Audience) {
+    pub fn answered(&self, audience: Audience, sender: Sender) {
         self.answers
             .get_or_create(&AudienceLabel {
                 audience: audience.as_str(),
+                sender,
             })
             .inc();
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
-use axum::http::{HeaderName, HeaderValue, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
@@ -14,6 +14,7 @@ use serin_core::scoring::recommend;
 use tracing::debug;
 
 use crate::admit::user_id;
+use crate::metrics::Sender;
 use crate::refusal::Refusal;
 use crate::request_id::REQUEST_ID;
 use crate::service::{Phase, Service};
@@ -42,7 +43,11 @@ pub fn router(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-async fn recommendation(State(service): State<Arc<Service>>, uri: Uri) -> Result<String, Refusal> {
+async fn recommendation(
+    State(service): State<Arc<Service>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<String, Refusal> {
     let segment = uri.path().strip_prefix("/recommend/").unwrap_or_default();
     let user = user_id(segment).ok_or(Refusal::UserId)?;
     let model = match service.phase() {
@@ -50,7 +55,7 @@ async fn recommendation(State(service): State<Arc<Service>>, uri: Uri) -> Result
         Phase::Loading { because } | Phase::Refused { because } => return Err(Refusal::NotReady { because }),
     };
     let answer = recommend(&model, user, ANSWER_MAX);
-    service.metrics.answered(answer.audience);
+    service.metrics.answered(answer.audience, Sender::of(&headers));
     Ok(answer.movies.join(","))
 }
 
@@ -75,6 +80,7 @@ async fn metrics(
 async fn count(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
     let start = Instant::now();
     let method = request.method().clone();
+    let sender = Sender::of(request.headers());
     let route = if request.extensions().get::<MatchedPath>().is_some() {
         ROUTE
     } else {
@@ -83,7 +89,7 @@ async fn count(State(service): State<Arc<Service>>, request: Request, next: Next
     let response = next.run(request).await;
     service
         .metrics
-        .request(&method, route, response.status(), start.elapsed());
+        .request(&method, route, response.status(), sender, start.elapsed());
     response
 }
 

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Resource as _, ResourceExt as _};
+use serde::Deserialize;
 use serde_json::json;
 use serin_core::crd::{API_VERSION, ModelRelease, ModelReleaseStatus};
 use serin_core::digest::Digest;
@@ -106,6 +107,18 @@ fn event(news: &News, release: &ModelRelease, id: &Identity, now: Timestamp) -> 
     }
 }
 
+/// What is read of the answer to a write: whoever writes often and reads all of it reads more than he writes.
+#[derive(Deserialize)]
+struct Written {
+    metadata: WrittenMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenMeta {
+    resource_version: Option<String>,
+}
+
 /// Writes the status, unless it says what is written already, and shows the release so in the metrics.
 pub(crate) async fn record(
     status: &ModelReleaseStatus,
@@ -118,7 +131,6 @@ pub(crate) async fn record(
         releases.shows(&id.namespace, &id.name, Shown::of(status));
         return Ok(());
     }
-    let api: Api<ModelRelease> = Api::namespaced(ctx.client.clone(), &id.namespace);
     // With the version that was read: a status built on an older look is refused, and the look repeated.
     let object = json!({
         "apiVersion": API_VERSION,
@@ -127,11 +139,16 @@ pub(crate) async fn record(
         "status": status,
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    let written = api
-        .patch_status(&id.name, &params, &Patch::Apply(object))
+    let request = kube::core::Request::new(ModelRelease::url_path(&(), Some(&id.namespace)));
+    let request = request
+        .patch_subresource("status", &id.name, &params, &Patch::Apply(object))
+        .map_err(|error| Error::api("write the status")(kube::Error::BuildRequest(error)))?;
+    let written: Written = ctx
+        .client
+        .request(request)
         .await
         .map_err(Error::api("write the status"))?;
-    ctx.wrote(&id.key(), written.resource_version());
+    ctx.wrote(&id.key(), written.metadata.resource_version);
     releases.shows(&id.namespace, &id.name, Shown::of(status));
     Ok(())
 }

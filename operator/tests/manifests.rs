@@ -64,6 +64,9 @@ const REFUSED: &str = r#"
 /spec/route/gateway/parentRefs   | []          | spec.route.gateway.parentRefs | should have at least 1 items
 /spec/route/gateway/parentRefs   | -           | spec.route.gateway: | name either the Gateways in parentRefs, for a route that the operator owns, or a rule of yours in existing
 /spec/route/gateway/existing     | {"name": "shop"} | spec.route.gateway: | name either the Gateways in parentRefs
+/spec/route/gateway              | {"existing": {"name": "shop"}, "testers": {"header": "x-canary", "value": "1"}} | spec.route.gateway: | leave out testers or existing
+/spec/route/gateway/testers      | {"header": "x canary", "value": "1"} | spec.route.gateway.testers.header: | "x canary" is no header name
+/spec/route/gateway/testers      | {"header": "x-canary", "value": " 1"} | spec.route.gateway.testers.value: | " 1" is no header value
 /spec/route/gateway/existing     | {"rule": "recommend"} | spec.route.gateway.existing.name: Required value
 /spec/route/gateway/path         | "recommend" | spec.route.gateway.path: | "recommend" is no path: write one that begins with /
 /spec/route                      | {}          | spec.route: | a route is of one kind: write gateway, for a Gateway API route, ingress, for a controller

@@ -16,6 +16,7 @@ mod demo;
     reason = "a JSON value answers null where it has no such entry"
 )]
 mod e2e;
+mod http;
 mod images;
 mod kubectl;
 mod ports;

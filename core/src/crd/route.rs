@@ -61,6 +61,14 @@ impl Route {
             RouteKind::Ingress(_) | RouteKind::Pods => None,
         }
     }
+
+    /// The door to the canary for those who test it, if there is to be one.
+    pub fn testers(&self) -> Option<&Testers> {
+        match self.kind() {
+            RouteKind::Gateway(gateway) => gateway.testers.as_ref(),
+            RouteKind::Ingress(_) | RouteKind::Pods => None,
+        }
+    }
 }
 
 /// A main Ingress and, while there is a canary, a canary Ingress on the same rule. The operator owns both.
@@ -137,6 +145,22 @@ pub struct GatewayRoute {
     #[serde(default = "root_path")]
     #[schemars(length(min = 1, max = 256), extend("x-kubernetes-validations" = schema::path()))]
     pub path: String,
+    /// A door to the canary for those who test it; not together with `existing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub testers: Option<Testers>,
+}
+
+/// Requests with this header are answered by the canary while there is one, whatever its weight, and by everybody
+/// otherwise. They reach it with the header `serin-tester: true`, and are kept out of the judgement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Testers {
+    /// Name of the header.
+    #[schemars(length(min = 1, max = 256), extend("x-kubernetes-validations" = schema::header_name()))]
+    pub header: String,
+    /// What it has to say, exactly.
+    #[schemars(length(min = 1, max = 256), extend("x-kubernetes-validations" = schema::header_value()))]
+    pub value: String,
 }
 
 /// A rule of an `HTTPRoute` that somebody else owns.

@@ -99,10 +99,32 @@ pub(super) fn ingress_annotations() -> Value {
 }
 
 pub(super) fn one_route() -> Value {
-    json!([{
-        "rule": "has(self.parentRefs) != has(self.existing)",
-        "message": "name either the Gateways in parentRefs, for a route that the operator owns, or a rule of yours in existing",
-    }])
+    json!([
+        {
+            "rule": "has(self.parentRefs) != has(self.existing)",
+            "message": "name either the Gateways in parentRefs, for a route that the operator owns, or a rule of yours in existing",
+        },
+        {
+            "rule": "!(has(self.testers) && has(self.existing))",
+            "message": "only the weights of a rule of yours are written: leave out testers or existing",
+        },
+    ])
+}
+
+pub(super) fn header_name() -> Value {
+    rule(
+        "self.matches('^[A-Za-z0-9][A-Za-z0-9_-]*$')",
+        "header name",
+        "write letters, digits, - and _, such as x-canary",
+    )
+}
+
+pub(super) fn header_value() -> Value {
+    rule(
+        "self.matches('^[!-~]([ -~]*[!-~])?$')",
+        "header value",
+        "write visible ASCII characters, such as always",
+    )
 }
 
 pub(super) fn query() -> Value {

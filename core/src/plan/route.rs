@@ -6,14 +6,34 @@ use crate::closed::closed_set;
 use crate::policy::Percent;
 use crate::revision::Revision;
 
-/// Shares of traffic by revision. The same type for what is wished and what is seen.
+/// Shares of traffic by revision, and who answers testers. The same type for what is wished and what is seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Split(BTreeMap<Revision, i32>);
+pub struct Split {
+    weights: BTreeMap<Revision, i32>,
+    testers: Option<Revision>,
+}
 
 impl Split {
     /// A split with these weights; those of 0 keep their place in the route without traffic.
     pub fn of(weights: impl IntoIterator<Item = (Revision, i32)>) -> Self {
-        Self(weights.into_iter().collect())
+        Self {
+            weights: weights.into_iter().collect(),
+            testers: None,
+        }
+    }
+
+    /// The same, with the testers' door open to `revision`, whatever its weight; shut where that is none.
+    #[must_use]
+    pub fn with_testers(self, revision: Option<Revision>) -> Self {
+        Self {
+            testers: revision,
+            ..self
+        }
+    }
+
+    /// Who answers testers; none while their door is shut.
+    pub fn testers(&self) -> Option<&Revision> {
+        self.testers.as_ref()
     }
 
     /// The shares of pods behind one Service, of which each gets as many requests as any other. The revision with the
@@ -31,43 +51,48 @@ impl Split {
         if let Some(share) = most.and_then(|(revision, _)| shares.get_mut(&revision)) {
             *share += rest;
         }
-        Self(shares)
+        Self::of(shares)
     }
 
     /// All weights, zeros included, by revision.
     pub fn weights(&self) -> impl Iterator<Item = (&Revision, i32)> {
-        self.0.iter().map(|(revision, weight)| (revision, *weight))
+        self.weights.iter().map(|(revision, weight)| (revision, *weight))
     }
 
     /// The weight of `revision`; 0 where it has none.
     pub fn weight(&self, revision: &Revision) -> i32 {
-        self.0.get(revision).copied().unwrap_or(0)
+        self.weights.get(revision).copied().unwrap_or(0)
+    }
+
+    /// Everybody who has a place, be it without a weight.
+    pub fn places(&self) -> impl Iterator<Item = &Revision> {
+        self.weights.keys().chain(&self.testers)
     }
 
     /// Whether `revision` has a place, be it without a weight.
     pub fn names(&self, revision: &Revision) -> bool {
-        self.0.contains_key(revision)
+        self.places().any(|named| named == revision)
     }
 
     /// Whether nobody gets traffic.
     pub fn is_empty(&self) -> bool {
-        self.0.values().all(|weight| *weight == 0)
+        self.weights.values().all(|weight| *weight == 0)
     }
 
     /// The only revision that has a place; none where there are several, or none.
     pub fn only(&self) -> Option<&Revision> {
-        self.0.keys().next().filter(|_| self.0.len() == 1)
+        self.weights.keys().next().filter(|_| self.weights.len() == 1)
     }
 
     /// Whether more than one revision gets traffic.
     pub fn divides(&self) -> bool {
-        self.0.values().filter(|weight| **weight > 0).count() > 1
+        self.weights.values().filter(|weight| **weight > 0).count() > 1
     }
 
     /// Whether both send the same traffic to the same revisions.
     pub fn sends_as(&self, other: &Self) -> bool {
-        self.everyone(other)
-            .all(|revision| self.weight(revision) == other.weight(revision))
+        let is_alike = |revision: &Revision| self.weight(revision) == other.weight(revision);
+        self.testers == other.testers && self.everyone(other).all(is_alike)
     }
 
     /// Whether both send traffic to the same revisions, whatever the weights.
@@ -77,7 +102,7 @@ impl Split {
     }
 
     fn everyone<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Revision> {
-        self.0.keys().chain(other.0.keys())
+        self.weights.keys().chain(other.weights.keys())
     }
 }
 
@@ -143,8 +168,12 @@ impl RouteSeen {
 
     /// Whether the route's spec says `wished`, carried or not.
     pub(super) fn asks(&self, wished: &Split) -> bool {
-        self.asked()
-            .map_or_else(|| wished.is_empty(), |split| split.sends_as(wished))
+        match self {
+            Self::Missing | Self::Unsupported(..) => wished.is_empty(),
+            // It is there, and it is not what is asked for.
+            Self::Outdated => false,
+            Self::Asked { split, .. } | Self::Carried(split) => split.sends_as(wished),
+        }
     }
 }
 

@@ -22,11 +22,16 @@ pub(super) fn split(policy: &Policy, state: &State) -> Split {
     let stable = stable.map(|stable| (stable, share.rest().get()));
     // A canary without traffic that never had any is no backend yet: its Service may not exist.
     let with_canary = canary.stage != Stage::Preparing && (share > Percent::NONE || stable.is_some());
+    // Testers see what is on trial: neither what is withdrawn, nor what everybody gets anyway.
+    let is_on_trial = matches!(canary.stage, Stage::Shifting | Stage::Soaking | Stage::Growing);
+    let for_testers = policy.testers && is_on_trial && with_canary && stable.is_some();
+    let revision = &canary.version.revision;
     Split::of(
         stable
             .into_iter()
-            .chain(with_canary.then(|| (canary.version.revision.clone(), share.get()))),
+            .chain(with_canary.then(|| (revision.clone(), share.get()))),
     )
+    .with_testers(for_testers.then(|| revision.clone()))
 }
 
 fn canary_share(policy: &Policy, state: &State, canary: &Canary) -> Percent {
@@ -101,8 +106,7 @@ pub(super) fn actions(
         let is_there = seen.workloads.contains_key(revision);
         !split.names(revision) && (!is_there || leftovers.contains(&Action::Delete(revision.clone())))
     };
-    let names_the_gone =
-        named.is_some_and(|named| named.weights().any(|(revision, _)| is_in_the_way(revision)));
+    let names_the_gone = named.is_some_and(|named| named.places().any(is_in_the_way));
     if names_the_gone || has_spare_branch || !seen.route.asks(&split) {
         actions.push(Action::Route(split));
     }

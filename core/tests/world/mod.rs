@@ -135,6 +135,14 @@ impl World {
     }
 
     /// A world without a gateway.
+    pub(crate) fn with_testers(mut self) -> Self {
+        let route = json!({
+            "gateway": { "parentRefs": [{ "name": "public" }], "testers": { "header": "x-canary", "value": "always" } },
+        });
+        self.spec.route = serde_json::from_value(route).expect("a route");
+        self
+    }
+
     pub(crate) fn of_pods(steps: &[(i32, u32)]) -> Self {
         let mut world = Self::new(steps);
         world.spec.route = serde_json::from_value(json!({ "none": {} })).expect("a route");

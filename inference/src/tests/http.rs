@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
+use serin_core::crd::TESTER_HEADER;
 use serin_core::digest::Digest;
 
 use super::fixtures;
@@ -161,6 +162,29 @@ async fn a_draining_server_answers_and_sends_clients_elsewhere() {
         (answer.status, answer.header("connection")),
         (StatusCode::OK, "close")
     );
+}
+
+#[tokio::test]
+async fn what_testers_ask_for_is_counted_apart() {
+    let service = ready();
+    for mark in ["true", "yes"] {
+        let request = Request::get("/recommend/7").header(TESTER_HEADER, mark);
+        let answer = send(&service, request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let counted = get(&service, "/metrics").await.body;
+    let sum = |name: &str, is_tester: bool| -> u64 {
+        let lines = counted.lines().filter(|line| line.starts_with(name));
+        let lines = lines.filter(|line| line.contains(r#"serin_tester="true""#) == is_tester);
+        let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        counts.sum()
+    };
+    for name in [
+        "http_server_request_duration_seconds_count",
+        "serin_recommendations_total",
+    ] {
+        assert_eq!([sum(name, true), sum(name, false)], [1, 1], "{name}");
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use futures::future::{OptionFuture, join, join_all, join3};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Response, StatusCode};
 use serin_core::counters::{Counter, Edge, Series};
-use serin_core::crd::Quality;
+use serin_core::crd::{Quality, TESTER_LABEL};
 use serin_core::judge::{Bound, Figure};
 use serin_core::plan::MetricsSeen;
 use serin_core::revision::Revision;
@@ -44,6 +44,8 @@ pub(crate) struct Question<'a> {
     pub(crate) release: &'a str,
     /// Name of the route that carries its traffic.
     pub(crate) route: &'a str,
+    /// Whether the operator owns it, so that its first rule is the one with the weights.
+    pub(crate) is_own_route: bool,
     pub(crate) canary: &'a Revision,
     pub(crate) stable: Option<&'a Revision>,
     /// Samples up to here are counted already.
@@ -177,15 +179,17 @@ fn window(question: &Question<'_>, now: Timestamp) -> i64 {
         .as_secs()
 }
 
-/// The gateway's clusters of the release's route, by endpoint.
+/// The gateway's clusters of the rules that carry the weights, by endpoint: testers have a rule of their own.
 fn gateway(question: &Question<'_>, window: i64) -> String {
+    let rule = if question.is_own_route { "0" } else { ".*" };
     format!(
-        "{{__name__=~\"{ENDPOINT}_(success|error)\",envoy_cluster_name=~\"httproute/{}/{}/rule/.*\"}}[{window}s]",
+        "{{__name__=~\"{ENDPOINT}_(success|error)\",envoy_cluster_name=~\"httproute/{}/{}/rule/{rule}\"}}[{window}s]",
         question.namespace, question.route
     )
 }
 
-/// `up` comes along: its samples are the times of the scrapes, which tell "no requests" from "no scrape".
+/// `up` comes along: its samples are the times of the scrapes, which tell "no requests" from "no scrape". What testers
+/// ask for does not.
 fn pods(question: &Question<'_>, window: i64) -> String {
     let outcomes = question.quality.as_ref();
     let outcomes = outcomes.map_or_else(String::new, |quality| {
@@ -196,7 +200,7 @@ fn pods(question: &Question<'_>, window: i64) -> String {
         .map(Revision::as_str)
         .collect();
     format!(
-        "{{__name__=~\"up|{START}|{METRIC}(_(count|sum|bucket))?{outcomes}\",namespace=\"{}\",revision=~\"{}\"}}[{window}s]",
+        "{{__name__=~\"up|{START}|{METRIC}(_(count|sum|bucket))?{outcomes}\",namespace=\"{}\",revision=~\"{}\",{TESTER_LABEL}!=\"true\"}}[{window}s]",
         question.namespace,
         revisions.join("|")
     )

@@ -17,6 +17,7 @@ fn question<'a>(canary: &'a Revision, stable: Option<&'a Revision>, metrics: &'a
     Question {
         namespace: "demo",
         route: "recommender",
+        is_own_route: true,
         release: "recommender",
         canary,
         stable,

@@ -2,18 +2,24 @@
 //! that are read are named here, none else.
 
 use futures::future::try_join;
+use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
-use serin_core::crd::{ExistingRule, GatewayRoute};
+use serin_core::crd::{ExistingRule, GatewayRoute, ParentRef, TESTER_HEADER, Testers};
 use serin_core::plan::{Obstacle, RouteSeen, Split};
 use serin_core::revision::Revision;
 
-use super::{stable_service, stable_service_shown};
+use super::{FROM, made_from, stable_service, stable_service_shown};
 use crate::build::SERVICE_PORT;
 use crate::context::Context;
 use crate::error::{Error, is_not_found};
 use crate::owned::NOBODY;
 use crate::release::{FIELD_MANAGER, Identity, RELEASE_LABEL, http_route};
+
+/// Position of the rule with the weights in a route of the operator's.
+const MAIN: usize = 0;
+/// Position of the testers' door.
+const TESTERS: usize = 1;
 
 /// What stands: the answer of the gateway is all that matters.
 pub(crate) struct Standing {
@@ -66,16 +72,34 @@ fn routes(id: &Identity, ctx: &Context) -> Api<DynamicObject> {
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     generation: Option<i64>,
-    /// The Gateways that it names itself.
-    gateways: Vec<String>,
+    /// See [`FROM`].
+    made_from: Option<String>,
+    frame: Frame,
     rules: Vec<Rule>,
     parents: Vec<Parent>,
 }
 
-/// A rule's name and backends.
+/// What a route of the operator's says beside its weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Frame {
+    gateways: Vec<Gateway>,
+    hostnames: Vec<String>,
+    path: String,
+}
+
+/// A Gateway, and which listener of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Gateway {
+    name: String,
+    namespace: Option<String>,
+    section: Option<String>,
+}
+
+/// A rule's name, the header that it asks for, and its backends.
 #[derive(Clone, Debug)]
 struct Rule {
     name: String,
+    header: Option<(String, String)>,
     backends: Vec<(String, i32)>,
 }
 
@@ -122,10 +146,10 @@ impl From<Untouchable> for RouteSeen {
 impl Route {
     /// The fields that are read.
     pub(crate) fn of(route: &DynamicObject) -> Self {
-        let name = |value: &Value| text(value, "/name").to_owned();
         Self {
             generation: route.metadata.generation,
-            gateways: list(&route.data, "/spec/parentRefs").map(name).collect(),
+            made_from: route.annotations().get(FROM).cloned(),
+            frame: Frame::of(&route.data),
             rules: list(&route.data, "/spec/rules").map(Rule::of).collect(),
             parents: list(&route.data, "/status/parents").map(Parent::of).collect(),
         }
@@ -133,26 +157,50 @@ impl Route {
 
     /// What the route asks for, and whether every Gateway of it has accepted this generation.
     fn seen(&self, id: &Identity, route: &GatewayRoute) -> RouteSeen {
-        let (split, gateways): (Split, Vec<&String>) = match &route.existing {
-            None => (
-                self.rules.first().map(|rule| rule.split(id)).unwrap_or_default(),
-                route.parent_refs.iter().map(|gateway| &gateway.name).collect(),
-            ),
+        let split = match &route.existing {
+            None if !self.is_as_asked(route) && self.made_from.as_ref() != Some(&made_from(route)) => {
+                return RouteSeen::Outdated;
+            }
+            None if !self.is_as_asked(route) => {
+                return RouteSeen::Asked {
+                    split: Split::default(),
+                    why: "its Gateways, host names, path or testers' header are not those of spec.route"
+                        .into(),
+                };
+            }
+            None => self.split_of(MAIN, id).with_testers(self.tested(id)),
             Some(existing) => match self.rule(id, existing) {
-                Ok(number) => (
-                    self.rules
-                        .get(number)
-                        .map(|rule| rule.split(id))
-                        .unwrap_or_default(),
-                    self.gateways.iter().collect(),
-                ),
+                Ok(number) => self.split_of(number, id),
                 Err(why) => return why.into(),
             },
         };
-        match gateways.into_iter().find_map(|gateway| self.refusal(gateway)) {
+        let mut gateways = self.frame.gateways.iter();
+        match gateways.find_map(|gateway| self.refusal(&gateway.name)) {
             None => RouteSeen::Carried(split),
             Some(why) => RouteSeen::Asked { split, why },
         }
+    }
+
+    /// Whether it says what `spec` does, beside the weights. A door that is shut has no header.
+    fn is_as_asked(&self, route: &GatewayRoute) -> bool {
+        let asked = route.testers.as_ref();
+        let asked = asked.map(|testers| (testers.header.as_str(), testers.value.as_str()));
+        let open = self.rules.get(TESTERS).and_then(|rule| rule.header.as_ref());
+        let open = open.map(|(header, value)| (header.as_str(), value.as_str()));
+        self.frame == Frame::asked(route) && (open.is_none() || open == asked)
+    }
+
+    fn split_of(&self, rule: usize, id: &Identity) -> Split {
+        self.rules
+            .get(rule)
+            .map(|rule| rule.split(id))
+            .unwrap_or_default()
+    }
+
+    /// Who answers testers.
+    fn tested(&self, id: &Identity) -> Option<Revision> {
+        let (backend, _) = self.rules.get(TESTERS)?.backends.first()?;
+        id.revision_of(backend)
     }
 
     /// Position of a rule that somebody else owns and this release may write to.
@@ -200,14 +248,63 @@ impl Route {
     }
 }
 
+impl Frame {
+    fn of(route: &Value) -> Self {
+        Self {
+            gateways: list(route, "/spec/parentRefs").map(Gateway::of).collect(),
+            hostnames: list(route, "/spec/hostnames")
+                .filter_map(|name| name.as_str().map(str::to_owned))
+                .collect(),
+            path: text(route, "/spec/rules/0/matches/0/path/value").to_owned(),
+        }
+    }
+
+    fn asked(route: &GatewayRoute) -> Self {
+        Self {
+            gateways: route.parent_refs.iter().map(Gateway::asked).collect(),
+            hostnames: route.hostnames.clone(),
+            path: route.path.clone(),
+        }
+    }
+}
+
+impl Gateway {
+    fn of(parent: &Value) -> Self {
+        let optional = |key: &str| parent.get(key).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            name: text(parent, "/name").to_owned(),
+            namespace: optional("namespace"),
+            section: optional("sectionName"),
+        }
+    }
+
+    fn asked(parent: &ParentRef) -> Self {
+        let ParentRef {
+            name,
+            namespace,
+            section_name,
+        } = parent.clone();
+        Self {
+            name,
+            namespace,
+            section: section_name,
+        }
+    }
+}
+
 impl Rule {
     fn of(rule: &Value) -> Self {
         let backends = list(rule, "/backendRefs").filter_map(|backend| {
             let weight = backend.get("weight").and_then(Value::as_i64).unwrap_or(1);
             Some((text(backend, "/name").to_owned(), i32::try_from(weight).ok()?))
         });
+        let header = rule.pointer("/matches/0/headers/0").map(|header| {
+            let of = |pointer| text(header, pointer).to_owned();
+            (of("/name"), of("/value"))
+        });
         Self {
             name: text(rule, "/name").to_owned(),
+            header,
             backends: backends.collect(),
         }
     }
@@ -332,33 +429,66 @@ async fn existing_rule(
 
 /// The backends of a rule. As the API server completes them, so that what is written is what is read.
 fn backends(id: &Identity, split: &Split) -> Vec<Value> {
-    let backend = |(revision, weight): (&Revision, i32)| {
-        json!({
-            "group": "", "kind": "Service",
-            "name": id.revision_name(revision), "port": SERVICE_PORT, "weight": weight,
-        })
-    };
-    split.weights().map(backend).collect()
+    let weights = split.weights();
+    weights
+        .map(|(revision, weight)| backend(id, revision, weight))
+        .collect()
+}
+
+fn backend(id: &Identity, revision: &Revision, weight: i32) -> Value {
+    json!({
+        "group": "", "kind": "Service",
+        "name": id.revision_name(revision), "port": SERVICE_PORT, "weight": weight,
+    })
 }
 
 /// The route with these weights.
 ///
 /// All backends stand in one rule without filters of their own: Envoy then keeps one cluster for the rule, and a
-/// change of weights is one update that loses no request. A filter per backend would not.
+/// change of weights is one update that loses no request. A filter per backend would not. The testers' door is the rule
+/// after it, so that the first stays the first; the header that it asks for gives it precedence.
 fn build(id: &Identity, gateway: &GatewayRoute, split: &Split) -> DynamicObject {
+    let path = json!({ "type": "PathPrefix", "value": gateway.path });
+    let mut main = json!({
+        "matches": [{ "path": path }],
+        "backendRefs": backends(id, split),
+    });
+    let mut rules = Vec::new();
+    if let Some(Testers { header, value }) = &gateway.testers {
+        // Nobody else is to bear their mark.
+        let unmarked = json!([{
+            "type": "RequestHeaderModifier",
+            "requestHeaderModifier": { "remove": [TESTER_HEADER] },
+        }]);
+        if let Some(main) = main.as_object_mut() {
+            main.insert("filters".into(), unmarked);
+        }
+        rules.extend(split.testers().map(|revision| {
+            json!({
+                "matches": [{
+                    "path": path,
+                    "headers": [{ "type": "Exact", "name": header, "value": value }],
+                }],
+                "filters": [{
+                    "type": "RequestHeaderModifier",
+                    "requestHeaderModifier": { "set": [{ "name": TESTER_HEADER, "value": "true" }] },
+                }],
+                "backendRefs": [backend(id, revision, 1)],
+            })
+        }));
+    }
+    rules.insert(MAIN, main);
     let mut route = DynamicObject::new(&id.name, &http_route())
         .within(&id.namespace)
         .data(json!({
             "spec": {
                 "parentRefs": gateway.parent_refs,
                 "hostnames": gateway.hostnames,
-                "rules": [{
-                    "matches": [{ "path": { "type": "PathPrefix", "value": gateway.path } }],
-                    "backendRefs": backends(id, split),
-                }],
+                "rules": rules,
             },
         }));
     route.metadata.labels = Some([(RELEASE_LABEL.to_owned(), id.name.clone())].into());
+    route.metadata.annotations = Some([(FROM.to_owned(), made_from(gateway))].into());
     route.metadata.owner_references = Some(vec![id.owner.clone()]);
     route
 }

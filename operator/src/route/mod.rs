@@ -16,6 +16,7 @@ use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serin_core::crd::{ModelReleaseSpec, RouteKind};
+use serin_core::digest::Digest;
 use serin_core::plan::{RouteSeen, Split, Workload};
 use serin_core::revision::Revision;
 use serin_core::status::conditions::whole_second;
@@ -25,6 +26,16 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::owned::Unknown;
 use crate::release::{ASKED_AT, FIELD_MANAGER, Identity, RELEASE_LABEL, REVISION_LABEL};
+
+/// Annotation with the digest of the part of `spec` that a route was made from: it tells an older route from one that
+/// somebody has changed.
+const FROM: &str = "serin.dev/route";
+
+fn made_from(route: &impl Serialize) -> String {
+    // A structure of texts: this cannot fail, and if it did, a route would be written once too often.
+    let text = serde_json::to_string(route).unwrap_or_default();
+    Digest::of(text.as_bytes()).short()
+}
 
 /// What stands, of one kind.
 pub(crate) enum Standing {

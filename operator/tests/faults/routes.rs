@@ -4,14 +4,14 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Service};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use serin_core::crd::ModelReleaseStatus;
 use serin_core::plan::{Phase, Stage};
 use serin_testkit::ApiServer;
 
 use crate::calls::Calls;
-use crate::world::{Deed, INGRESS, NAME, PODS, World};
+use crate::world::{Deed, INGRESS, NAME, PODS, TESTERS, World};
 
 /// Turns within which anything happens that is waited for.
 const SOON: usize = 40;
@@ -48,6 +48,10 @@ impl World {
             stable.is_some_and(|stable| stable.version == version) && is_ready(status)
         })
         .await;
+    }
+
+    fn routes(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &serin_testkit::http_route())
     }
 
     fn ingresses(&self) -> Api<Ingress> {
@@ -259,6 +263,94 @@ async fn a_life_behind_ingresses() {
     world.turn().await;
     assert_eq!(world.ingress(NAME).await, None);
     assert_eq!(world.api().get_opt(NAME).await.unwrap(), None);
+}
+
+/// The rules of the release's `HTTPRoute`: paths, headers, filters, and weights by Service.
+async fn rules(world: &World) -> Value {
+    let route = world.routes().get(NAME).await.unwrap();
+    let list = |of: &Value, key: &str| of[key].as_array().cloned().unwrap_or_default();
+    let rules = list(&route.data["spec"], "rules").into_iter().map(|rule| {
+        let backends = list(&rule, "backendRefs").into_iter();
+        let backends = backends.map(|backend| (backend["name"].clone(), backend["weight"].clone()));
+        json!({
+            "path": rule["matches"][0]["path"]["value"], "headers": rule["matches"][0]["headers"],
+            "filters": rule["filters"], "backends": backends.collect::<Vec<_>>(),
+        })
+    });
+    rules.collect()
+}
+
+#[tokio::test]
+async fn a_life_with_a_door_for_testers() {
+    let Some(server) = ApiServer::start().await.unwrap() else {
+        return;
+    };
+    serin_testkit::install(server.client(), serin_testkit::routes())
+        .await
+        .unwrap();
+    let mut world = World::new(&server, "testers".into(), TESTERS, Calls::new(None)).await;
+    world.does(Deed::Want("healthy-1")).await;
+    world.until_serving("healthy-1").await;
+    let first = format!("{NAME}-{}", stable(&world.status().await));
+    let main = |backends: Value| {
+        json!({
+            "path": "/recommend", "headers": null, "backends": backends,
+            "filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["serin-tester"]}}],
+        })
+    };
+    assert_eq!(rules(&world).await, json!([main(json!([[first, 100]]))]));
+
+    world.does(Deed::Want("healthy-2")).await;
+    let second = format!("{NAME}-{}", canary(&world.until_soaking(0).await));
+    let door = json!({
+        "path": "/recommend", "backends": [[second, 1]],
+        "headers": [{"type": "Exact", "name": "x-canary", "value": "always"}],
+        "filters": [{
+            "type": "RequestHeaderModifier",
+            "requestHeaderModifier": {"set": [{"name": "serin-tester", "value": "true"}]},
+        }],
+    });
+    let mut weights = [(&first, 80), (&second, 20)];
+    weights.sort();
+    let open = json!([main(json!(weights)), door]);
+    assert_eq!(rules(&world).await, open);
+
+    // Shut by hand, it is opened again, and told.
+    let shut = json!({"spec": {"rules": [world.routes().get(NAME).await.unwrap().data["spec"]["rules"][0]]}});
+    let params = PatchParams::default();
+    world
+        .routes()
+        .patch(NAME, &params, &Patch::Merge(shut))
+        .await
+        .unwrap();
+    world.turn().await;
+    assert_eq!(rules(&world).await, open);
+    assert_eq!(world.restored().await.len(), 1);
+
+    // Another header and another host, as the release says from now on.
+    let spec = json!({"spec": {"route": {"gateway": {
+        "hostnames": ["films.example"], "testers": {"header": "x-canary", "value": "sometimes"},
+    }}}});
+    world
+        .api()
+        .patch(NAME, &params, &Patch::Merge(spec))
+        .await
+        .unwrap();
+    world.turn().await;
+    let route = world.routes().get(NAME).await.unwrap();
+    assert_eq!(route.data["spec"]["hostnames"], json!(["films.example"]));
+    assert_eq!(rules(&world).await[1]["headers"][0]["value"], "sometimes");
+
+    world.until_serving("healthy-2").await;
+    assert_eq!(rules(&world).await, json!([main(json!([[second, 100]]))]));
+
+    world.does(Deed::Want("failing-3")).await;
+    world.until_soaking(0).await;
+    assert_eq!(rules(&world).await.as_array().unwrap().len(), 2);
+    world
+        .until("it is rolled back", |status| status.phase == Phase::RollingBack)
+        .await;
+    assert_eq!(rules(&world).await.as_array().unwrap().len(), 1, "shut at once");
 }
 
 #[tokio::test]

@@ -39,6 +39,9 @@ const PATIENCE: usize = 4;
 
 /// Routes of each kind, as in `spec.route`.
 pub(crate) const GATEWAY: &str = r#"{"gateway": {"parentRefs": [{"name": "public"}], "path": "/recommend"}}"#;
+pub(crate) const TESTERS: &str = r#"{"gateway": {
+    "parentRefs": [{"name": "public"}], "path": "/recommend", "testers": {"header": "x-canary", "value": "always"}
+}}"#;
 pub(crate) const INGRESS: &str =
     r#"{"ingress": {"className": "nginx", "host": "films.example", "path": "/recommend"}}"#;
 pub(crate) const PODS: &str = r#"{"none": {}}"#;

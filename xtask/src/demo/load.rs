@@ -1,18 +1,19 @@
 //! The load of simulated viewers, as a process of this host that asks through the gateway.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Read as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use crate::http;
 use crate::wait::{self, Look};
 
 /// Where the driver takes orders.
-const CONTROL: &str = "127.0.0.1:9381";
+const CONTROL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9381);
 /// Requests a second.
 pub(crate) const RATE: &str = "250";
 
@@ -36,7 +37,8 @@ impl Load {
                 "--timeout",
                 "5s",
             ])
-            .args(["--arrivals", "poisson", "--control", CONTROL, "--report", "json"])
+            .args(["--arrivals", "poisson", "--report", "json", "--control"])
+            .arg(CONTROL.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -91,24 +93,6 @@ impl Drop for Load {
 
 /// One request to the driver on this host.
 fn ask(method: &str, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(CONTROL).context("the load driver does not answer")?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: {CONTROL}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream
-        .read_to_string(&mut answer)
-        .context("the load driver broke off")?;
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .context("the load driver gave no answer")?;
-    if !head.starts_with("HTTP/1.1 200") {
-        bail!(
-            "{method} {path}: {} {body}",
-            head.lines().next().unwrap_or_default()
-        );
-    }
-    Ok(body.to_owned())
+    let answer = http::ask(CONTROL, method, path, &[]).context("the load driver does not answer")?;
+    Ok(answer.body)
 }

@@ -9,6 +9,7 @@ mod operator;
 mod recorder;
 mod scenes;
 mod shifts;
+mod testers;
 
 use anyhow::{Result, bail};
 use console::style;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::{Checks, audit, borrowed, operator};
+use super::{Checks, audit, borrowed, operator, testers};
 use crate::cluster::Cluster;
 use crate::demo::install::{NAMESPACE, OPERATOR_NAMESPACE, Scene};
 use crate::demo::load::Load;
@@ -80,6 +80,7 @@ fn killed(scene: &Scene, progress: &Progress, checks: &mut Checks) -> Result<()>
         thread::sleep(after.saturating_sub(began.elapsed()));
         operator::kill(&scene.kubectl)?;
     }
+    testers::knock(scene, &revision, progress, checks)?;
     until(scene, progress, "the soak ends all the same", |release| {
         !release.is_soaking()
     })?;

@@ -6,18 +6,16 @@ use jiff::Timestamp;
 use k8s_openapi::api::networking::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serin_core::crd::IngressRoute;
-use serin_core::digest::Digest;
 
 use super::{Branch, Form, Ingress, canary_name};
 use crate::build::SERVICE_PORT;
 use crate::release::{ASKED_AT, Identity};
+use crate::route::{FROM, made_from};
 
 /// Makes an Ingress the canary of another on the same rule.
 pub(super) const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
 /// Percent of the requests that a canary gets.
 pub(super) const WEIGHT: &str = "nginx.ingress.kubernetes.io/canary-weight";
-/// Digest of the part of `spec` that an Ingress was made from: tells an older one from one that somebody has changed.
-const FROM: &str = "serin.dev/route";
 
 /// The main Ingress: whatever is not the canary's goes to the stable-named Service.
 pub(super) fn main(id: &Identity, route: &IngressRoute, asked_at: Timestamp) -> v1::Ingress {
@@ -72,7 +70,7 @@ fn ingress(
         }]
     });
     let mut annotations = route.annotations.clone();
-    annotations.insert(FROM.into(), from(route));
+    annotations.insert(FROM.into(), made_from(route));
     annotations.insert(ASKED_AT.into(), asked_at.to_string());
     v1::Ingress {
         metadata: ObjectMeta {
@@ -91,12 +89,6 @@ fn ingress(
         }),
         status: None,
     }
-}
-
-fn from(route: &IngressRoute) -> String {
-    // A structure of texts: this cannot fail, and if it did, an Ingress would be written once too often.
-    let text = serde_json::to_string(route).unwrap_or_default();
-    Digest::of(text.as_bytes()).short()
 }
 
 impl Ingress {
