@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use mimalloc::MiMalloc;
 use serin_operator::args::{Args, LogFormat};
 use serin_operator::run::run;
+use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 /// Looks make and drop thousands of small objects: this one needs less time for them, and gives back what a burst took.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {

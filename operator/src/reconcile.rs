@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action as Next;
-use kube::runtime::finalizer::{Event, finalizer};
+use kube::runtime::finalizer::{Error as Failed, Event, finalizer};
 use kube::{Resource as _, ResourceExt as _};
 use serin_core::crd::ModelRelease;
 use serin_core::plan;
@@ -33,8 +33,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// when there is nothing to do, without a call; whatever moves the release is planned on what was read for it.
 ///
 /// Errors: the look is repeated with growing pauses; traffic stays where it was.
-async fn look(release: Arc<ModelRelease>, ctx: &Context, turn: &mut Turn<'_>) -> Result<Next, Error> {
-    let id = identity(&release)?;
+async fn look(release: &ModelRelease, ctx: &Context, turn: &mut Turn<'_>) -> Result<Next, Error> {
+    let id = identity(release)?;
     let now = (ctx.clock)();
     let before = release.status.clone().unwrap_or_default();
     let policy = match Policy::new(&id.name, &release.spec) {
@@ -47,12 +47,12 @@ async fn look(release: Arc<ModelRelease>, ctx: &Context, turn: &mut Turn<'_>) ->
                 release.metadata.generation,
                 now,
             );
-            record(&stalled, &release, &id, ctx).await?;
+            record(&stalled, release, &id, ctx).await?;
             return Ok(Next::await_change());
         }
     };
     let state = status::state(&before);
-    let metrics = metrics(&release, &id, &policy, &state, ctx, now, turn).await;
+    let metrics = metrics(release, &id, &policy, &state, ctx, now, turn).await;
 
     let glanced = glance(&id, &release.spec, ctx, now).await?;
     let is_glance = glanced.is_some();
@@ -60,12 +60,12 @@ async fn look(release: Arc<ModelRelease>, ctx: &Context, turn: &mut Turn<'_>) ->
         Some(objects) => (objects, Contents::new()),
         None => read(&id, &release.spec, ctx, now).await?,
     };
-    let mut seen = objects.beside(&release, metrics);
+    let mut seen = objects.beside(release, metrics);
     let mut plan = plan::plan(&policy, &state, &seen, now);
     if is_glance && plan.moves(&state) {
         let objects;
         (objects, contents) = read(&id, &release.spec, ctx, now).await?;
-        seen = objects.beside(&release, seen.metrics);
+        seen = objects.beside(release, seen.metrics);
         plan = plan::plan(&policy, &state, &seen, now);
     }
 
@@ -81,14 +81,14 @@ async fn look(release: Arc<ModelRelease>, ctx: &Context, turn: &mut Turn<'_>) ->
                 release.metadata.generation,
                 now,
             );
-            record(&stalled, &release, &id, ctx).await?;
+            record(&stalled, release, &id, ctx).await?;
             return Ok(Next::requeue(LONGEST_PAUSE));
         }
     }
     remember(&plan, &id, ctx).await?;
-    tell(&plan.news, &release, &id, ctx, now).await?;
+    tell(&plan.news, release, &id, ctx, now).await?;
     let status = status::status(&before, &plan, &policy, &seen, release.metadata.generation, now);
-    record(&status, &release, &id, ctx).await?;
+    record(&status, release, &id, ctx).await?;
     ctx.metrics.carried_out(&plan, &state);
     Ok(Next::requeue(
         Duration::try_from(plan.look_again).unwrap_or(LONGEST_PAUSE),
@@ -112,19 +112,41 @@ async fn visit(
 ) -> Result<Next, Error> {
     let started = (ctx.clock)();
     let release = match &release.0 {
-        Ok(release) => Arc::new(release.clone()),
+        Ok(release) => release,
         Err(invalid) => return Err(Error::Malformed(invalid.error.clone())),
     };
-    let key = key(&release);
+    let key = key(release);
     // What a state before the last one wants may be what the last one has ended: an abort is not undone for a moment.
     if ctx.is_outdated(&key, release.resource_version()) {
         return Ok(Next::requeue(SHOWN_WITHIN));
     }
+    let done = if is_finalized(release) {
+        look(release, ctx, &mut turn).await
+    } else {
+        Box::pin(come_or_go(release, ctx, &mut turn)).await
+    };
+    ctx.metrics.reconciled((ctx.clock)().duration_since(started));
+    let next = done?;
+    ctx.succeeded(&key);
+    Ok(next)
+}
+
+/// Whether the finalizer stands, and nobody wants the release gone. What comes next copies no release then.
+fn is_finalized(release: &ModelRelease) -> bool {
+    let stands = release
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == FINALIZER);
+    stands && release.metadata.deletion_timestamp.is_none()
+}
+
+/// Puts the finalizer before the first look, or takes leave of a release that is being deleted.
+async fn come_or_go(release: &ModelRelease, ctx: &Context, turn: &mut Turn<'_>) -> Result<Next, Error> {
     let api: Api<ModelRelease> =
         Api::namespaced(ctx.client.clone(), &release.namespace().unwrap_or_default());
-    let done = finalizer(&api, FINALIZER, release, |event| async {
+    let done = finalizer(&api, FINALIZER, Arc::new(release.clone()), |event| async {
         match event {
-            Event::Apply(release) => look(release, ctx, &mut turn).await,
+            Event::Apply(release) => look(&release, ctx, turn).await,
             Event::Cleanup(release) => {
                 take_traffic_away(&identity(&release)?, &release.spec, ctx).await?;
                 ctx.forget(&release.namespace().unwrap_or_default(), &release.name_any());
@@ -133,17 +155,9 @@ async fn visit(
         }
     })
     .await;
-    ctx.metrics.reconciled((ctx.clock)().duration_since(started));
     match done {
-        Ok(next) => {
-            ctx.succeeded(&key);
-            Ok(next)
-        }
-        Err(
-            kube::runtime::finalizer::Error::ApplyFailed(error)
-            | kube::runtime::finalizer::Error::CleanupFailed(error),
-        ) => Err(error),
-        Err(error) => Err(Error::Finalizer(Box::new(error))),
+        Err(Failed::ApplyFailed(error) | Failed::CleanupFailed(error)) => Err(error),
+        done => done.map_err(|error| Error::Finalizer(Box::new(error))),
     }
 }
 
