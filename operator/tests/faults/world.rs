@@ -317,7 +317,7 @@ impl World {
 
     /// Percent of the requests that go to each revision, over whatever stands; what carries it follows on the way.
     async fn shares(&self) -> HashMap<String, i64> {
-        if self.route == GATEWAY {
+        if [GATEWAY, TESTERS].contains(&self.route) {
             return self.by_gateway().await;
         }
         let services = self.front().await;
