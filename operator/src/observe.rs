@@ -255,6 +255,7 @@ pub(crate) async fn metrics(
         namespace: &id.namespace,
         release: &id.name,
         route: route::name(&id.name, &release.spec),
+        has_testers: policy.testers,
         is_own_route: release.spec.route.existing_rule().is_none(),
         canary: &canary.version.revision,
         stable,

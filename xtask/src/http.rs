@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+/// How long anything of it may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// An answer that was 200.
 pub(crate) struct Answer {
     head: String,
@@ -26,8 +29,9 @@ impl Answer {
 ///
 /// Errors: nobody answers within five seconds, or the answer is not 200.
 pub(crate) fn ask(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
-    let mut stream = TcpStream::connect(to).with_context(|| format!("{to} does not answer"))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut stream =
+        TcpStream::connect_timeout(&to, PATIENCE).with_context(|| format!("{to} does not answer"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     let headers: String = headers
         .iter()
         .map(|(name, value)| format!("{name}: {value}\r\n"))

@@ -160,7 +160,12 @@ pub(super) fn restored(policy: &Policy, before: &State, state: &State, seen: &Ob
             let each = split
                 .weights()
                 .map(|(revision, weight)| format!("{weight} to {revision}"));
-            format!("it asked for {}", each.collect::<Vec<_>>().join(", "))
+            let testers = match (split.testers(), wished.testers()) {
+                (found, wished) if found == wished => String::new(),
+                (None, _) => ", and of nobody for testers".into(),
+                (Some(found), _) => format!(", and of {found} for testers"),
+            };
+            format!("it asked for {}{testers}", each.collect::<Vec<_>>().join(", "))
         }
     };
     (is_confirmed && !seen.route.asks(&wished)).then(|| News {

@@ -46,6 +46,8 @@ pub(crate) struct Question<'a> {
     pub(crate) route: &'a str,
     /// Whether the operator owns it, so that its first rule is the one with the weights.
     pub(crate) is_own_route: bool,
+    /// Whether some of its requests are those of testers.
+    pub(crate) has_testers: bool,
     pub(crate) canary: &'a Revision,
     pub(crate) stable: Option<&'a Revision>,
     /// Samples up to here are counted already.
@@ -181,7 +183,7 @@ fn window(question: &Question<'_>, now: Timestamp) -> i64 {
 
 /// The gateway's clusters of the rules that carry the weights, by endpoint: testers have a rule of their own.
 fn gateway(question: &Question<'_>, window: i64) -> String {
-    let rule = if question.is_own_route { "0" } else { ".*" };
+    let rule = if question.is_own_route { "0(/.*)?" } else { ".*" };
     format!(
         "{{__name__=~\"{ENDPOINT}_(success|error)\",envoy_cluster_name=~\"httproute/{}/{}/rule/{rule}\"}}[{window}s]",
         question.namespace, question.route
@@ -189,7 +191,7 @@ fn gateway(question: &Question<'_>, window: i64) -> String {
 }
 
 /// `up` comes along: its samples are the times of the scrapes, which tell "no requests" from "no scrape". What testers
-/// ask for does not.
+/// ask for does not; where there are none, nobody hides by their mark.
 fn pods(question: &Question<'_>, window: i64) -> String {
     let outcomes = question.quality.as_ref();
     let outcomes = outcomes.map_or_else(String::new, |quality| {
@@ -199,8 +201,13 @@ fn pods(question: &Question<'_>, window: i64) -> String {
         .chain(question.stable)
         .map(Revision::as_str)
         .collect();
+    let no_testers = if question.has_testers {
+        format!(",{TESTER_LABEL}!=\"true\"")
+    } else {
+        String::new()
+    };
     format!(
-        "{{__name__=~\"up|{START}|{METRIC}(_(count|sum|bucket))?{outcomes}\",namespace=\"{}\",revision=~\"{}\",{TESTER_LABEL}!=\"true\"}}[{window}s]",
+        "{{__name__=~\"up|{START}|{METRIC}(_(count|sum|bucket))?{outcomes}\",namespace=\"{}\",revision=~\"{}\"{no_testers}}}[{window}s]",
         question.namespace,
         revisions.join("|")
     )

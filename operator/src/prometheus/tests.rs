@@ -18,6 +18,7 @@ fn question<'a>(canary: &'a Revision, stable: Option<&'a Revision>, metrics: &'a
         namespace: "demo",
         route: "recommender",
         is_own_route: true,
+        has_testers: false,
         release: "recommender",
         canary,
         stable,

@@ -5,7 +5,7 @@ use futures::future::try_join;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
-use serin_core::crd::{ExistingRule, GatewayRoute, ParentRef, TESTER_HEADER, Testers};
+use serin_core::crd::{ExistingRule, GatewayRoute, TESTER_HEADER, Testers};
 use serin_core::plan::{Obstacle, RouteSeen, Split};
 use serin_core::revision::Revision;
 
@@ -72,34 +72,27 @@ fn routes(id: &Identity, ctx: &Context) -> Api<DynamicObject> {
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     generation: Option<i64>,
-    /// See [`FROM`].
-    made_from: Option<String>,
-    frame: Frame,
+    /// The Gateways that it names itself.
+    gateways: Vec<String>,
+    /// Where it is one of the operator's: what it was made from, and what it says.
+    own: Option<Own>,
     rules: Vec<Rule>,
     parents: Vec<Parent>,
 }
 
-/// What a route of the operator's says beside its weights.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Frame {
-    gateways: Vec<Gateway>,
-    hostnames: Vec<String>,
-    path: String,
+/// A route of the operator's.
+#[derive(Clone, Debug)]
+struct Own {
+    /// See [`FROM`].
+    made_from: Option<String>,
+    /// Its spec: as text, which is small, for it is read with a look only.
+    spec: String,
 }
 
-/// A Gateway, and which listener of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Gateway {
-    name: String,
-    namespace: Option<String>,
-    section: Option<String>,
-}
-
-/// A rule's name, the header that it asks for, and its backends.
+/// A rule's name and backends.
 #[derive(Clone, Debug)]
 struct Rule {
     name: String,
-    header: Option<(String, String)>,
     backends: Vec<(String, i32)>,
 }
 
@@ -146,10 +139,15 @@ impl From<Untouchable> for RouteSeen {
 impl Route {
     /// The fields that are read.
     pub(crate) fn of(route: &DynamicObject) -> Self {
+        let is_own = route.labels().get(RELEASE_LABEL) == Some(&route.name_any());
+        let name = |value: &Value| text(value, "/name").to_owned();
         Self {
             generation: route.metadata.generation,
-            made_from: route.annotations().get(FROM).cloned(),
-            frame: Frame::of(&route.data),
+            gateways: list(&route.data, "/spec/parentRefs").map(name).collect(),
+            own: is_own.then(|| Own {
+                made_from: route.annotations().get(FROM).cloned(),
+                spec: route.data.get("spec").map(Value::to_string).unwrap_or_default(),
+            }),
             rules: list(&route.data, "/spec/rules").map(Rule::of).collect(),
             parents: list(&route.data, "/status/parents").map(Parent::of).collect(),
         }
@@ -157,37 +155,31 @@ impl Route {
 
     /// What the route asks for, and whether every Gateway of it has accepted this generation.
     fn seen(&self, id: &Identity, route: &GatewayRoute) -> RouteSeen {
-        let split = match &route.existing {
-            None if !self.is_as_asked(route) && self.made_from.as_ref() != Some(&made_from(route)) => {
-                return RouteSeen::Outdated;
+        let split = match (&route.existing, &self.own) {
+            // Of the same name, and nobody's business here.
+            (None, None) => return RouteSeen::Missing,
+            (None, Some(own)) => {
+                let split = self.split_of(MAIN, id).with_testers(self.tested(id));
+                if own.made_from.as_ref() != Some(&made_from(route)) {
+                    return RouteSeen::Outdated;
+                }
+                if !own.says(&build(id, route, &split)) {
+                    return RouteSeen::Asked {
+                        split: Split::default(),
+                        why: "it says something else than spec.route".into(),
+                    };
+                }
+                split
             }
-            None if !self.is_as_asked(route) => {
-                return RouteSeen::Asked {
-                    split: Split::default(),
-                    why: "its Gateways, host names, path or testers' header are not those of spec.route"
-                        .into(),
-                };
-            }
-            None => self.split_of(MAIN, id).with_testers(self.tested(id)),
-            Some(existing) => match self.rule(id, existing) {
+            (Some(existing), _) => match self.rule(id, existing) {
                 Ok(number) => self.split_of(number, id),
                 Err(why) => return why.into(),
             },
         };
-        let mut gateways = self.frame.gateways.iter();
-        match gateways.find_map(|gateway| self.refusal(&gateway.name)) {
+        match self.gateways.iter().find_map(|gateway| self.refusal(gateway)) {
             None => RouteSeen::Carried(split),
             Some(why) => RouteSeen::Asked { split, why },
         }
-    }
-
-    /// Whether it says what `spec` does, beside the weights. A door that is shut has no header.
-    fn is_as_asked(&self, route: &GatewayRoute) -> bool {
-        let asked = route.testers.as_ref();
-        let asked = asked.map(|testers| (testers.header.as_str(), testers.value.as_str()));
-        let open = self.rules.get(TESTERS).and_then(|rule| rule.header.as_ref());
-        let open = open.map(|(header, value)| (header.as_str(), value.as_str()));
-        self.frame == Frame::asked(route) && (open.is_none() || open == asked)
     }
 
     fn split_of(&self, rule: usize, id: &Identity) -> Split {
@@ -248,47 +240,34 @@ impl Route {
     }
 }
 
-impl Frame {
-    fn of(route: &Value) -> Self {
-        Self {
-            gateways: list(route, "/spec/parentRefs").map(Gateway::of).collect(),
-            hostnames: list(route, "/spec/hostnames")
-                .filter_map(|name| name.as_str().map(str::to_owned))
-                .collect(),
-            path: text(route, "/spec/rules/0/matches/0/path/value").to_owned(),
-        }
-    }
-
-    fn asked(route: &GatewayRoute) -> Self {
-        Self {
-            gateways: route.parent_refs.iter().map(Gateway::asked).collect(),
-            hostnames: route.hostnames.clone(),
-            path: route.path.clone(),
-        }
+impl Own {
+    /// Whether it says what the operator would write, beside what the API server completes.
+    fn says(&self, wanted: &DynamicObject) -> bool {
+        let stands: Option<Value> = serde_json::from_str(&self.spec).ok();
+        let wanted = wanted.data.get("spec");
+        stands
+            .zip(wanted)
+            .is_some_and(|(stands, wanted)| covers(&stands, wanted))
     }
 }
 
-impl Gateway {
-    fn of(parent: &Value) -> Self {
-        let optional = |key: &str| parent.get(key).and_then(Value::as_str).map(str::to_owned);
-        Self {
-            name: text(parent, "/name").to_owned(),
-            namespace: optional("namespace"),
-            section: optional("sectionName"),
+/// Whether everything of `wanted` stands. A list is a whole: more in it is something else.
+fn covers(stands: &Value, wanted: &Value) -> bool {
+    match (stands, wanted) {
+        (Value::Object(stands), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| {
+            let stands = stands.get(key);
+            stands.map_or(wanted.as_array().is_some_and(Vec::is_empty), |stands| {
+                covers(stands, wanted)
+            })
+        }),
+        (Value::Array(stands), Value::Array(wanted)) => {
+            stands.len() == wanted.len()
+                && stands
+                    .iter()
+                    .zip(wanted)
+                    .all(|(stands, wanted)| covers(stands, wanted))
         }
-    }
-
-    fn asked(parent: &ParentRef) -> Self {
-        let ParentRef {
-            name,
-            namespace,
-            section_name,
-        } = parent.clone();
-        Self {
-            name,
-            namespace,
-            section: section_name,
-        }
+        (stands, wanted) => stands == wanted,
     }
 }
 
@@ -298,13 +277,8 @@ impl Rule {
             let weight = backend.get("weight").and_then(Value::as_i64).unwrap_or(1);
             Some((text(backend, "/name").to_owned(), i32::try_from(weight).ok()?))
         });
-        let header = rule.pointer("/matches/0/headers/0").map(|header| {
-            let of = |pointer| text(header, pointer).to_owned();
-            (of("/name"), of("/value"))
-        });
         Self {
             name: text(rule, "/name").to_owned(),
-            header,
             backends: backends.collect(),
         }
     }
@@ -377,7 +351,7 @@ pub(crate) async fn write(
     let done = if let Some(existing) = &route.existing {
         existing_rule(&api, id, existing, split).await
     } else if split.is_empty() {
-        api.delete(&id.name, &DeleteParams::default()).await.map(|_| ())
+        remove(&api, id).await
     } else {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         api.patch(&id.name, &params, &Patch::Apply(build(id, route, split)))
@@ -389,6 +363,15 @@ pub(crate) async fn write(
         Err(error) if is_not_found(&error) => Ok(()),
         done => done.map_err(Error::api("write the HTTPRoute")),
     }
+}
+
+/// Removes the route of the operator's; one of the same name that somebody else made stays.
+async fn remove(api: &Api<DynamicObject>, id: &Identity) -> kube::Result<()> {
+    let stands = api.get(&id.name).await?;
+    if stands.labels().get(RELEASE_LABEL) != Some(&id.name) {
+        return Ok(());
+    }
+    api.delete(&id.name, &DeleteParams::default()).await.map(drop)
 }
 
 /// Writes the backends of a rule and nothing else of a route that somebody else owns. A merge cannot name one of the

@@ -289,7 +289,20 @@ async fn a_life_with_a_door_for_testers() {
         .await
         .unwrap();
     let mut world = World::new(&server, "testers".into(), TESTERS, Calls::new(None)).await;
+    // A route of the release's name that somebody else made is taken over, and not before there is something to serve.
+    let theirs = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": NAME},
+        "spec": {"parentRefs": [{"name": "public"}], "rules": [{"backendRefs": [{"name": "old", "port": 80, "weight": 1}]}]},
+    });
+    let theirs = serde_json::from_value(theirs).unwrap();
+    world
+        .routes()
+        .create(&PostParams::default(), &theirs)
+        .await
+        .unwrap();
     world.does(Deed::Want("healthy-1")).await;
+    world.turn().await;
+    assert_eq!(rules(&world).await[0]["backends"], json!([["old", 1]]));
     world.until_serving("healthy-1").await;
     let first = format!("{NAME}-{}", stable(&world.status().await));
     let main = |backends: Value| {

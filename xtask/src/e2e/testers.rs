@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::Checks;
 use crate::demo::install::{NAMESPACE, Scene};
@@ -55,14 +55,13 @@ fn counted(scene: &Scene, revision: &str) -> Result<usize> {
         .kubectl
         .get_json(&["--namespace", NAMESPACE, "pods", "--selector", &selector])?;
     let pods = pods["items"].as_array().into_iter().flatten();
-    let addresses = pods.filter_map(|pod| pod["status"]["podIP"].as_str());
+    let names = pods.filter_map(|pod| pod["metadata"]["name"].as_str());
     let mut counted = 0;
-    for address in addresses {
-        let pod = format!("{address}:8082");
-        let pod = pod
-            .parse()
-            .with_context(|| format!("{pod} is no address of a pod"))?;
-        let metrics = ask(pod, "GET", "/metrics", &[])?.body;
+    for name in names {
+        // By the API server: on some clusters nobody else reaches a pod from here.
+        let metrics = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}:8082/proxy/metrics");
+        let metrics = scene.kubectl.run(["get", "--raw", &metrics]).output()?;
+        let metrics = String::from_utf8_lossy(&metrics);
         counted += metrics.lines().filter_map(of_testers).sum::<usize>();
     }
     Ok(counted)
