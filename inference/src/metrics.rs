@@ -1,9 +1,12 @@
 //! What Prometheus reads. Names and buckets are the contract with the operator; a golden file holds them.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
@@ -67,6 +70,15 @@ impl Sender {
             Some(mark) if mark == "true" => Self::Tester,
             Some(_) | None => Self::Anybody,
         }
+    }
+}
+
+/// A handler is told the sender without a copy of the headers.
+impl<S: Sync> FromRequestParts<S> for Sender {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.headers))
     }
 }
 

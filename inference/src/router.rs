@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use axum::http::{HeaderName, HeaderValue, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
@@ -46,7 +46,7 @@ pub fn router(service: Arc<Service>) -> Router {
 async fn recommendation(
     State(service): State<Arc<Service>>,
     uri: Uri,
-    headers: HeaderMap,
+    sender: Sender,
 ) -> Result<String, Refusal> {
     let segment = uri.path().strip_prefix("/recommend/").unwrap_or_default();
     let user = user_id(segment).ok_or(Refusal::UserId)?;
@@ -55,7 +55,7 @@ async fn recommendation(
         Phase::Loading { because } | Phase::Refused { because } => return Err(Refusal::NotReady { because }),
     };
     let answer = recommend(&model, user, ANSWER_MAX);
-    service.metrics.answered(answer.audience, Sender::of(&headers));
+    service.metrics.answered(answer.audience, sender);
     Ok(answer.movies.join(","))
 }
 

@@ -56,18 +56,12 @@ impl Route {
 
     /// The rule of somebody else's `HTTPRoute`, if that is what carries the traffic.
     pub fn existing_rule(&self) -> Option<&ExistingRule> {
-        match self.kind() {
-            RouteKind::Gateway(gateway) => gateway.existing.as_ref(),
-            RouteKind::Ingress(_) | RouteKind::Pods => None,
-        }
+        self.gateway.as_ref()?.existing.as_ref()
     }
 
     /// The door to the canary for those who test it, if there is to be one.
     pub fn testers(&self) -> Option<&Testers> {
-        match self.kind() {
-            RouteKind::Gateway(gateway) => gateway.testers.as_ref(),
-            RouteKind::Ingress(_) | RouteKind::Pods => None,
-        }
+        self.gateway.as_ref()?.testers.as_ref()
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn split(policy: &Policy, state: &State) -> Split {
     let with_canary = canary.stage != Stage::Preparing && (share > Percent::NONE || stable.is_some());
     // Testers see what is on trial: neither what is withdrawn, nor what everybody gets anyway.
     let is_on_trial = matches!(canary.stage, Stage::Shifting | Stage::Soaking | Stage::Growing);
-    let for_testers = policy.testers && is_on_trial && with_canary && stable.is_some();
+    let for_testers = policy.testers && is_on_trial && stable.is_some();
     let revision = &canary.version.revision;
     Split::of(
         stable

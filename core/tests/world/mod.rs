@@ -134,7 +134,7 @@ impl World {
         }
     }
 
-    /// A world without a gateway.
+    /// The same, with a door for testers.
     pub(crate) fn with_testers(mut self) -> Self {
         let route = json!({
             "gateway": { "parentRefs": [{ "name": "public" }], "testers": { "header": "x-canary", "value": "always" } },
@@ -143,6 +143,7 @@ impl World {
         self
     }
 
+    /// A world without a gateway.
     pub(crate) fn of_pods(steps: &[(i32, u32)]) -> Self {
         let mut world = Self::new(steps);
         world.spec.route = serde_json::from_value(json!({ "none": {} })).expect("a route");

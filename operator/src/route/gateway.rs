@@ -80,6 +80,11 @@ pub(crate) struct Route {
     parents: Vec<Parent>,
 }
 
+/// Whether the operator made a route: it is named and labelled after its release.
+fn is_own(route: &DynamicObject) -> bool {
+    route.labels().get(RELEASE_LABEL) == Some(&route.name_any())
+}
+
 /// A route of the operator's.
 #[derive(Clone, Debug)]
 struct Own {
@@ -139,12 +144,11 @@ impl From<Untouchable> for RouteSeen {
 impl Route {
     /// The fields that are read.
     pub(crate) fn of(route: &DynamicObject) -> Self {
-        let is_own = route.labels().get(RELEASE_LABEL) == Some(&route.name_any());
         let name = |value: &Value| text(value, "/name").to_owned();
         Self {
             generation: route.metadata.generation,
             gateways: list(&route.data, "/spec/parentRefs").map(name).collect(),
-            own: is_own.then(|| Own {
+            own: is_own(route).then(|| Own {
                 made_from: route.annotations().get(FROM).cloned(),
                 spec: route.data.get("spec").map(Value::to_string).unwrap_or_default(),
             }),
@@ -367,8 +371,7 @@ pub(crate) async fn write(
 
 /// Removes the route of the operator's; one of the same name that somebody else made stays.
 async fn remove(api: &Api<DynamicObject>, id: &Identity) -> kube::Result<()> {
-    let stands = api.get(&id.name).await?;
-    if stands.labels().get(RELEASE_LABEL) != Some(&id.name) {
+    if !is_own(&api.get(&id.name).await?) {
         return Ok(());
     }
     api.delete(&id.name, &DeleteParams::default()).await.map(drop)
@@ -412,10 +415,10 @@ async fn existing_rule(
 
 /// The backends of a rule. As the API server completes them, so that what is written is what is read.
 fn backends(id: &Identity, split: &Split) -> Vec<Value> {
-    let weights = split.weights();
-    weights
-        .map(|(revision, weight)| backend(id, revision, weight))
-        .collect()
+    let backends = split
+        .weights()
+        .map(|(revision, weight)| backend(id, revision, weight));
+    backends.collect()
 }
 
 fn backend(id: &Identity, revision: &Revision, weight: i32) -> Value {
@@ -423,6 +426,11 @@ fn backend(id: &Identity, revision: &Revision, weight: i32) -> Value {
         "group": "", "kind": "Service",
         "name": id.revision_name(revision), "port": SERVICE_PORT, "weight": weight,
     })
+}
+
+/// The filters of a rule that changes the headers of requests.
+fn headers_modified(how: &Value) -> Value {
+    json!([{ "type": "RequestHeaderModifier", "requestHeaderModifier": how }])
 }
 
 /// The route with these weights.
@@ -436,31 +444,23 @@ fn build(id: &Identity, gateway: &GatewayRoute, split: &Split) -> DynamicObject 
         "matches": [{ "path": path }],
         "backendRefs": backends(id, split),
     });
-    let mut rules = Vec::new();
-    if let Some(Testers { header, value }) = &gateway.testers {
+    if let (Some(_), Some(main)) = (&gateway.testers, main.as_object_mut()) {
         // Nobody else is to bear their mark.
-        let unmarked = json!([{
-            "type": "RequestHeaderModifier",
-            "requestHeaderModifier": { "remove": [TESTER_HEADER] },
-        }]);
-        if let Some(main) = main.as_object_mut() {
-            main.insert("filters".into(), unmarked);
-        }
-        rules.extend(split.testers().map(|revision| {
-            json!({
-                "matches": [{
-                    "path": path,
-                    "headers": [{ "type": "Exact", "name": header, "value": value }],
-                }],
-                "filters": [{
-                    "type": "RequestHeaderModifier",
-                    "requestHeaderModifier": { "set": [{ "name": TESTER_HEADER, "value": "true" }] },
-                }],
-                "backendRefs": [backend(id, revision, 1)],
-            })
-        }));
+        let unmarked = headers_modified(&json!({ "remove": [TESTER_HEADER] }));
+        main.insert("filters".into(), unmarked);
     }
-    rules.insert(MAIN, main);
+    let door = gateway.testers.as_ref().zip(split.testers());
+    let door = door.map(|(Testers { header, value }, revision)| {
+        json!({
+            "matches": [{
+                "path": path,
+                "headers": [{ "type": "Exact", "name": header, "value": value }],
+            }],
+            "filters": headers_modified(&json!({ "set": [{ "name": TESTER_HEADER, "value": "true" }] })),
+            "backendRefs": [backend(id, revision, 1)],
+        })
+    });
+    let rules: Vec<Value> = std::iter::once(main).chain(door).collect();
     let mut route = DynamicObject::new(&id.name, &http_route())
         .within(&id.namespace)
         .data(json!({

@@ -93,6 +93,6 @@ impl Drop for Load {
 
 /// One request to the driver on this host.
 fn ask(method: &str, path: &str) -> Result<String> {
-    let answer = http::ask(CONTROL, method, path, &[]).context("the load driver does not answer")?;
+    let answer = http::ask(CONTROL, method, path, &[]).context("the load driver cannot be asked")?;
     Ok(answer.body)
 }
