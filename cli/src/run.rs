@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use futures::future::LocalBoxFuture;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt as _};
@@ -25,11 +26,13 @@ const FIELD_MANAGER: &str = "kubectl-serin";
 /// Carries out the verb against the cluster of the kubeconfig and writes the answer to `out`.
 ///
 /// Errors: there is no such cluster or release, or it cannot be asked that.
-pub async fn run(args: &Args, out: &mut impl Write) -> Result<()> {
-    match local(&args.verb)? {
-        Some(answer) => write(out, &answer),
-        None => perform(&args.verb, connect(args).await?, out).await,
-    }
+pub fn run<'a>(args: &'a Args, out: &'a mut dyn Write) -> LocalBoxFuture<'a, Result<()>> {
+    Box::pin(async move {
+        match local(&args.verb)? {
+            Some(answer) => write(out, &answer),
+            None => perform(&args.verb, connect(args).await?, out).await,
+        }
+    })
 }
 
 /// What needs no cluster: records and tables in files.
@@ -84,7 +87,7 @@ fn explained_by(record: &Record, svg: Option<&Path>, output: Output) -> Result<S
     }
 }
 
-fn write(out: &mut impl Write, answer: &str) -> Result<()> {
+fn write(out: &mut dyn Write, answer: &str) -> Result<()> {
     out.write_all(answer.as_bytes())
         .context("cannot write the answer")
 }
@@ -92,51 +95,53 @@ fn write(out: &mut impl Write, answer: &str) -> Result<()> {
 /// Carries out the verb over `client`, in its default namespace.
 ///
 /// Errors: there is no such release, or it cannot be asked that.
-pub async fn perform(verb: &Verb, client: Client, out: &mut impl Write) -> Result<()> {
-    let releases: Api<ModelRelease> = Api::default_namespaced(client.clone());
-    let answer = match verb {
-        Verb::Status {
-            release: Some(name),
-            output,
-        } => {
-            let found = get(&releases, name).await?;
-            match output {
-                Output::Text => release::describe(&found),
-                Output::Json => format!("{:#}\n", json!(found)),
+pub fn perform<'a>(verb: &'a Verb, client: Client, out: &'a mut dyn Write) -> LocalBoxFuture<'a, Result<()>> {
+    Box::pin(async move {
+        let releases: Api<ModelRelease> = Api::default_namespaced(client.clone());
+        let answer = match verb {
+            Verb::Status {
+                release: Some(name),
+                output,
+            } => {
+                let found = get(&releases, name).await?;
+                match output {
+                    Output::Text => release::describe(&found),
+                    Output::Json => format!("{:#}\n", json!(found)),
+                }
             }
-        }
-        Verb::Status {
-            release: None,
-            output,
-        } => {
-            let found = releases
-                .list(&ListParams::default())
-                .await
-                .map_err(|error| explained(error, "list the releases"))?
-                .items;
-            match output {
-                Output::Text => table::of(&found),
-                Output::Json => format!("{:#}\n", json!(found)),
+            Verb::Status {
+                release: None,
+                output,
+            } => {
+                let found = releases
+                    .list(&ListParams::default())
+                    .await
+                    .map_err(|error| explained(error, "list the releases"))?
+                    .items;
+                match output {
+                    Output::Text => table::of(&found),
+                    Output::Json => format!("{:#}\n", json!(found)),
+                }
             }
-        }
-        Verb::Pause { release } => pause(&releases, release, true).await?,
-        Verb::Resume { release } => pause(&releases, release, false).await?,
-        Verb::Abort { release } => ask(&releases, release, request::Verb::Abort).await?,
-        Verb::Approve { release } => ask(&releases, release, request::Verb::Approve).await?,
-        Verb::Promote { release } => ask(&releases, release, request::Verb::Promote).await?,
-        Verb::Skip { release } => ask(&releases, release, request::Verb::Skip).await?,
-        Verb::Retry { release } => ask(&releases, release, request::Verb::Retry).await?,
-        Verb::Undo { release } => ask(&releases, release, request::Verb::Undo).await?,
-        Verb::Lint { file, expected } => lint::lint(file, expected)?,
-        Verb::Explain { source, svg, output } => {
-            let record = record(&client, &releases, source).await?;
-            explained_by(&record, svg.as_deref(), *output)?
-        }
-        Verb::Simulate { source, changes, .. } => {
-            simulate::compare(&record(&client, &releases, source).await?, changes)?
-        }
-    };
-    write(out, &answer)
+            Verb::Pause { release } => pause(&releases, release, true).await?,
+            Verb::Resume { release } => pause(&releases, release, false).await?,
+            Verb::Abort { release } => ask(&releases, release, request::Verb::Abort).await?,
+            Verb::Approve { release } => ask(&releases, release, request::Verb::Approve).await?,
+            Verb::Promote { release } => ask(&releases, release, request::Verb::Promote).await?,
+            Verb::Skip { release } => ask(&releases, release, request::Verb::Skip).await?,
+            Verb::Retry { release } => ask(&releases, release, request::Verb::Retry).await?,
+            Verb::Undo { release } => ask(&releases, release, request::Verb::Undo).await?,
+            Verb::Lint { file, expected } => lint::lint(file, expected)?,
+            Verb::Explain { source, svg, output } => {
+                let record = record(&client, &releases, source).await?;
+                explained_by(&record, svg.as_deref(), *output)?
+            }
+            Verb::Simulate { source, changes, .. } => {
+                simulate::compare(&record(&client, &releases, source).await?, changes)?
+            }
+        };
+        write(out, &answer)
+    })
 }
 
 async fn record(client: &Client, releases: &Api<ModelRelease>, source: &Source) -> Result<Record> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
@@ -21,38 +22,40 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A client for this server: `usual` where nothing is asked for.
 ///
 /// Errors: a Secret or key that is not there or must not be read, or holds what it should not, with the remedy.
-pub async fn client(
-    prometheus: &Prometheus,
-    namespace: &str,
-    api: &Client,
-    usual: &reqwest::Client,
-) -> Result<reqwest::Client, String> {
-    let mut secrets = Secrets {
-        api: Api::namespaced(api.clone(), namespace),
-        read: BTreeMap::new(),
-    };
-    let authorization = authorization(prometheus, &mut secrets).await?;
-    if authorization.is_none() && prometheus.ca.is_none() {
-        return Ok(usual.clone());
-    }
-    // A redirect could carry the credentials elsewhere.
-    let mut builder = builder().redirect(redirect::Policy::none()).default_headers(
-        authorization
-            .into_iter()
-            .map(|value| (AUTHORIZATION, value))
-            .collect::<HeaderMap>(),
-    );
-    if let Some(ca) = &prometheus.ca {
-        let pem = secrets.value(ca).await?;
-        let certificates = Certificate::from_pem_bundle(&pem)
-            .ok()
-            .filter(|certificates| !certificates.is_empty())
-            .ok_or_else(|| format!("{} is no certificate in PEM", named(ca)))?;
-        builder = builder.tls_certs_only(certificates);
-    }
-    builder
-        .build()
-        .map_err(|error| format!("cannot set up HTTP: {error}"))
+pub fn client<'a>(
+    prometheus: &'a Prometheus,
+    namespace: &'a str,
+    api: &'a Client,
+    usual: &'a reqwest::Client,
+) -> BoxFuture<'a, Result<reqwest::Client, String>> {
+    Box::pin(async move {
+        let mut secrets = Secrets {
+            api: Api::namespaced(api.clone(), namespace),
+            read: BTreeMap::new(),
+        };
+        let authorization = authorization(prometheus, &mut secrets).await?;
+        if authorization.is_none() && prometheus.ca.is_none() {
+            return Ok(usual.clone());
+        }
+        // A redirect could carry the credentials elsewhere.
+        let mut builder = builder().redirect(redirect::Policy::none()).default_headers(
+            authorization
+                .into_iter()
+                .map(|value| (AUTHORIZATION, value))
+                .collect::<HeaderMap>(),
+        );
+        if let Some(ca) = &prometheus.ca {
+            let pem = secrets.value(ca).await?;
+            let certificates = Certificate::from_pem_bundle(&pem)
+                .ok()
+                .filter(|certificates| !certificates.is_empty())
+                .ok_or_else(|| format!("{} is no certificate in PEM", named(ca)))?;
+            builder = builder.tls_certs_only(certificates);
+        }
+        builder
+            .build()
+            .map_err(|error| format!("cannot set up HTTP: {error}"))
+    })
 }
 
 /// What all clients of metrics have in common.

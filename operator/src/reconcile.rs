@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action as Next;
@@ -96,13 +97,17 @@ async fn look(release: &ModelRelease, ctx: &Context, turn: &mut Turn<'_>) -> Res
 }
 
 /// Looks at a release, or takes leave of one that is being deleted.
-pub async fn reconcile(
+// Boxed, as all that other crates call: the code of a future is made where it first becomes an object, and that is
+// once and here, instead of anew in every program and test.
+pub fn reconcile(
     release: Arc<DeserializeGuard<ModelRelease>>,
     ctx: Arc<Context>,
-) -> Result<Next, Error> {
-    let turn = Turn::taken(&ctx.turns).await;
-    // A look is large, and thousands may be waiting: it begins to exist when its turn has come.
-    Box::pin(visit(release, &ctx, turn)).await
+) -> BoxFuture<'static, Result<Next, Error>> {
+    Box::pin(async move {
+        let turn = Turn::taken(&ctx.turns).await;
+        // A look is large, and thousands may be waiting: it begins to exist when its turn has come.
+        Box::pin(visit(release, &ctx, turn)).await
+    })
 }
 
 async fn visit(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures::future::BoxFuture;
 use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
@@ -44,35 +45,37 @@ const LEASE: &str = "serin-operator";
 /// Runs until `stop` turns true or the lead is lost.
 ///
 /// Errors: what keeps the process from working at all; a lost lead is one, so that nothing of the old term survives.
-pub async fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-    let metrics = Arc::new(Metrics::new(clock()));
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", args.listen))?;
-    let archive = args
-        .records
-        .as_deref()
-        .map(Archive::open)
-        .transpose()?
-        .map(Arc::new);
-    let serving = axum::serve(listener, router(metrics.clone(), archive.clone()))
-        .with_graceful_shutdown(stopped(stop.clone()));
-    let serving = tokio::spawn(serving.into_future());
+pub fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(async move {
+        let metrics = Arc::new(Metrics::new(clock()));
+        let listener = TcpListener::bind(args.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", args.listen))?;
+        let archive = args
+            .records
+            .as_deref()
+            .map(Archive::open)
+            .transpose()?
+            .map(Arc::new);
+        let serving = axum::serve(listener, router(metrics.clone(), archive.clone()))
+            .with_graceful_shutdown(stopped(stop.clone()));
+        let serving = tokio::spawn(serving.into_future());
 
-    let config = Config::infer()
-        .await
-        .context("cannot find the API server: give a kubeconfig or run in a pod")?;
-    let tenure = Tenure::new(Duration::from_secs(args.lease_seconds));
-    let election = client(&config, &metrics, &tenure.renewing())?;
-    let client = client(&config, &metrics, &tenure.confirmed())?;
-    let http = access::builder().build().context("cannot set up HTTP")?;
-    let ctx = Arc::new(Context::new(client, http, clock, metrics, archive));
-    let led = lead(&args, election, &tenure, ctx, stop).await;
-    serving
-        .await
-        .context("the server of /metrics ended badly")?
-        .context("cannot serve /metrics")?;
-    led
+        let config = Config::infer()
+            .await
+            .context("cannot find the API server: give a kubeconfig or run in a pod")?;
+        let tenure = Tenure::new(Duration::from_secs(args.lease_seconds));
+        let election = client(&config, &metrics, &tenure.renewing())?;
+        let client = client(&config, &metrics, &tenure.confirmed())?;
+        let http = access::builder().build().context("cannot set up HTTP")?;
+        let ctx = Arc::new(Context::new(client, http, clock, metrics, archive));
+        let led = lead(&args, election, &tenure, ctx, stop).await;
+        serving
+            .await
+            .context("the server of /metrics ended badly")?
+            .context("cannot serve /metrics")?;
+        led
+    })
 }
 
 /// A client whose calls are guarded, then counted: what the guard holds back is not sent.

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use futures::future::BoxFuture;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -43,14 +44,16 @@ impl ApiServer {
     /// builds and names them.
     ///
     /// Errors: a program cannot be started or does not become ready; then with the end of its log.
-    pub async fn start() -> Result<Option<Self>> {
-        let (Some(kube), Some(etcd)) = (program("SERIN_KUBE"), program("SERIN_ETCD")) else {
-            eprintln!(
-                "skipped: SERIN_KUBE and SERIN_ETCD name no programs; `cargo ci` builds and names them"
-            );
-            return Ok(None);
-        };
-        Self::with(&kube, &etcd).await.map(Some)
+    pub fn start() -> BoxFuture<'static, Result<Option<Self>>> {
+        Box::pin(async move {
+            let (Some(kube), Some(etcd)) = (program("SERIN_KUBE"), program("SERIN_ETCD")) else {
+                eprintln!(
+                    "skipped: SERIN_KUBE and SERIN_ETCD name no programs; `cargo ci` builds and names them"
+                );
+                return Ok(None);
+            };
+            Self::with(&kube, &etcd).await.map(Some)
+        })
     }
 
     /// An administrator's client.
@@ -135,18 +138,20 @@ fn program(variable: &str) -> Option<PathBuf> {
 /// Installs a definition and waits until objects of its kind are accepted.
 ///
 /// Errors: it is refused, or not established in time.
-pub async fn install(client: Client, definition: CustomResourceDefinition) -> Result<()> {
-    let api: Api<CustomResourceDefinition> = Api::all(client);
-    let name = definition.name_any();
-    api.patch(&name, &PatchParams::apply("testkit"), &Patch::Apply(&definition))
-        .await
-        .with_context(|| format!("cannot install {name}"))?;
-    let established = await_condition(api, &name, is_crd_established());
-    timeout(READY_WITHIN, established)
-        .await
-        .with_context(|| format!("{name} is not established after {READY_WITHIN:?}"))?
-        .with_context(|| format!("cannot watch {name}"))?;
-    Ok(())
+pub fn install(client: Client, definition: CustomResourceDefinition) -> BoxFuture<'static, Result<()>> {
+    Box::pin(async move {
+        let api: Api<CustomResourceDefinition> = Api::all(client);
+        let name = definition.name_any();
+        api.patch(&name, &PatchParams::apply("testkit"), &Patch::Apply(&definition))
+            .await
+            .with_context(|| format!("cannot install {name}"))?;
+        let established = await_condition(api, &name, is_crd_established());
+        timeout(READY_WITHIN, established)
+            .await
+            .with_context(|| format!("{name} is not established after {READY_WITHIN:?}"))?
+            .with_context(|| format!("cannot watch {name}"))?;
+        Ok(())
+    })
 }
 
 /// Nothing is synced to disk: the store lives as long as a test.

@@ -6,6 +6,7 @@
 use std::io;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use indicatif::ProgressBar;
 use jiff::civil::Date;
 use serin_core::artifact::{ArtifactError, MANIFEST_FILE};
@@ -76,65 +77,68 @@ impl Error {
 ///
 /// # Errors
 /// [`Error`]. A failed gate is no error: it is the outcome of the summary.
-pub async fn run(
-    args: &RunArgs,
-    options: &[(String, String)],
+pub fn run<'a>(
+    args: &'a RunArgs,
+    options: &'a [(String, String)],
     today: Date,
-    progress: &ProgressBar,
-) -> Result<Summary, Error> {
-    let dataset = Dataset::new(Store::open(&args.data, options).map_err(Error::Store)?);
-    let models = Store::open(&args.models, options).map_err(Error::Store)?;
-    let started = Instant::now();
+    progress: &'a ProgressBar,
+) -> BoxFuture<'a, Result<Summary, Error>> {
+    Box::pin(async move {
+        let dataset = Dataset::new(Store::open(&args.data, options).map_err(Error::Store)?);
+        let models = Store::open(&args.models, options).map_err(Error::Store)?;
+        let started = Instant::now();
 
-    progress.set_message("reading the stream");
-    let limit = Duration::try_from(args.time_limit).unwrap_or_default();
-    let limits = Limits {
-        deadline: started + limit,
-        batch_records: args.batch_records as usize,
-    };
-    let consumed = consume::consume(&args.source(), &args.grammar(), &dataset, limits, progress).await;
-    let consumed = consumed.map_err(Error::Stream)?;
-    let read_at = Instant::now();
+        progress.set_message("reading the stream");
+        let limit = Duration::try_from(args.time_limit).unwrap_or_default();
+        let limits = Limits {
+            deadline: started + limit,
+            batch_records: args.batch_records as usize,
+        };
+        let consumed = consume::consume(&args.source(), &args.grammar(), &dataset, limits, progress).await;
+        let consumed = consumed.map_err(Error::Stream)?;
+        let read_at = Instant::now();
 
-    progress.set_message("reading the data set");
-    let (corpus, read) = gather(&dataset, args).await?;
+        progress.set_message("reading the data set");
+        let (corpus, read) = gather(&dataset, args).await?;
 
-    progress.set_message("judging");
-    let (settings, gate) = (args.settings(), args.gate());
-    let scale = Scale::to(args.grammar.max_rating);
-    let evaluation = evaluate(&split::user_time(&corpus.ratings), &settings, scale).map_err(Error::Fit)?;
-    let judgement = gate.judge(&evaluation);
-    let mut summary = Summary::new(consumed, &corpus, evaluation, read_at - started);
-    match judgement {
-        Judgement::Passed => {}
-        Judgement::Failed { .. } | Judgement::Inconclusive { .. } => {
-            return Ok(summary.end(Outcome::NotPublished(judgement), read_at.elapsed()));
+        progress.set_message("judging");
+        let (settings, gate) = (args.settings(), args.gate());
+        let scale = Scale::to(args.grammar.max_rating);
+        let evaluation =
+            evaluate(&split::user_time(&corpus.ratings), &settings, scale).map_err(Error::Fit)?;
+        let judgement = gate.judge(&evaluation);
+        let mut summary = Summary::new(consumed, &corpus, evaluation, read_at - started);
+        match judgement {
+            Judgement::Passed => {}
+            Judgement::Failed { .. } | Judgement::Inconclusive { .. } => {
+                return Ok(summary.end(Outcome::NotPublished(judgement), read_at.elapsed()));
+            }
         }
-    }
 
-    progress.set_message("fitting all data");
-    let fit = als::fit(&corpus.ratings, &settings).map_err(Error::Fit)?;
-    let artifact =
-        artifact::artifact(&fit, &corpus, &settings, &gate, &evaluation, read).map_err(Error::Model)?;
+        progress.set_message("fitting all data");
+        let fit = als::fit(&corpus.ratings, &settings).map_err(Error::Fit)?;
+        let artifact =
+            artifact::artifact(&fit, &corpus, &settings, &gate, &evaluation, read).map_err(Error::Model)?;
 
-    progress.set_message("publishing");
-    write(&models, &artifact).await.map_err(Error::Store)?;
-    let proposal = proposal(args, artifact, today);
-    let proposed = match &args.release {
-        None => None,
-        Some(release) => Some(
-            release::propose(release, &proposal)
-                .await
-                .map_err(Error::Release)?,
-        ),
-    };
-    let published = match proposed {
-        None => Published::Written,
-        Some(Proposed::Applied) => Published::Proposed,
-        Some(Proposed::Unchanged) => Published::Unchanged,
-    };
-    summary.model = Some(proposal);
-    Ok(summary.end(Outcome::Published(published), read_at.elapsed()))
+        progress.set_message("publishing");
+        write(&models, &artifact).await.map_err(Error::Store)?;
+        let proposal = proposal(args, artifact, today);
+        let proposed = match &args.release {
+            None => None,
+            Some(release) => Some(
+                release::propose(release, &proposal)
+                    .await
+                    .map_err(Error::Release)?,
+            ),
+        };
+        let published = match proposed {
+            None => Published::Written,
+            Some(Proposed::Applied) => Published::Proposed,
+            Some(Proposed::Unchanged) => Published::Unchanged,
+        };
+        summary.model = Some(proposal);
+        Ok(summary.end(Outcome::Published(published), read_at.elapsed()))
+    })
 }
 
 /// Reads the whole data set, span by span, every offset once.

@@ -27,9 +27,10 @@ pub(crate) fn run(name: &str, settings: &Settings, progress: &Progress) -> Resul
                     "--locked",
                     "--workspace",
                     "--test",
-                    "faults",
+                    "api_server",
                     "--",
                     "--nocapture",
+                    "faults::",
                 ])
                 .env("CARGO_TARGET_DIR", settings.cargo_target())
                 .within(settings.checkout());

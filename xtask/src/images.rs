@@ -32,6 +32,8 @@ pub(crate) enum Image {
     Prometheus,
     /// The broker.
     Kafka,
+    /// The Ingress controller.
+    Traefik,
     /// Our operator.
     Operator,
     /// Our inference server.
@@ -82,6 +84,7 @@ impl Image {
             Self::Envoy => Content::Tool(Tool::Envoy, "envoy"),
             Self::Prometheus => Content::Tool(Tool::Prometheus, "prometheus"),
             Self::Kafka => Content::Tool(Tool::Kafka, "libs"),
+            Self::Traefik => Content::Tool(Tool::Traefik, "traefik"),
             Self::Operator => Content::Own("serin-operator"),
             Self::Inference => Content::Own("serin-inference"),
             Self::Trainer => Content::Own("serin-trainer"),
@@ -96,6 +99,7 @@ impl Image {
             Self::EnvoyGateway
             | Self::Envoy
             | Self::Prometheus
+            | Self::Traefik
             | Self::Operator
             | Self::Inference
             | Self::Trainer

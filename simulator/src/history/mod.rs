@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use futures::future::BoxFuture;
 use serde_json::json;
 use tokio::task::block_in_place;
 
@@ -63,39 +64,41 @@ pub struct Settings {
 ///
 /// # Errors
 /// Data files that cannot be read, a broker that does not answer, lines that are not acknowledged.
-pub async fn run(settings: &Settings, clock: Clock) -> Result<()> {
-    let start = Instant::now();
-    let (population, ratings) = Population::load(settings.ml_100k.as_deref(), settings.seed)?;
-    if settings.ml_100k.is_none() {
-        tracing::warn!("no --ml-100k directory: the ratings are those of a synthetic population");
-    }
-    let recipe = Recipe {
-        portion: settings.portion.clone(),
-        watch_lines: settings.watch_lines,
-        noise: settings.noise,
-        seed: settings.seed,
-    };
-    let backlog = recipe.make(&population, &ratings, clock());
-    let delivered = if let Some(path) = &settings.output {
-        write_file(path, &backlog)?
-    } else {
-        if settings.retention == Retention::KeepAll {
-            retention::keep_all(&settings.kafka, settings.patience).await?;
+pub fn run(settings: &Settings, clock: Clock) -> BoxFuture<'_, Result<()>> {
+    Box::pin(async move {
+        let start = Instant::now();
+        let (population, ratings) = Population::load(settings.ml_100k.as_deref(), settings.seed)?;
+        if settings.ml_100k.is_none() {
+            tracing::warn!("no --ml-100k directory: the ratings are those of a synthetic population");
         }
-        block_in_place(|| write_topic(settings, &backlog))?
-    };
-    let summary = json!({
-        "source": population.source,
-        "ratings": ratings.len(),
-        "lines": backlog.records.len(),
-        "delivered": delivered,
-        "written": backlog.written,
-        "injected": backlog.injected,
-        "firstEvent": backlog.first.map(|at| at.to_string()),
-        "lastEvent": backlog.last.map(|at| at.to_string()),
-        "seconds": start.elapsed().as_secs_f64(),
-    });
-    write_line(&summary.to_string())
+        let recipe = Recipe {
+            portion: settings.portion.clone(),
+            watch_lines: settings.watch_lines,
+            noise: settings.noise,
+            seed: settings.seed,
+        };
+        let backlog = recipe.make(&population, &ratings, clock());
+        let delivered = if let Some(path) = &settings.output {
+            write_file(path, &backlog)?
+        } else {
+            if settings.retention == Retention::KeepAll {
+                retention::keep_all(&settings.kafka, settings.patience).await?;
+            }
+            block_in_place(|| write_topic(settings, &backlog))?
+        };
+        let summary = json!({
+            "source": population.source,
+            "ratings": ratings.len(),
+            "lines": backlog.records.len(),
+            "delivered": delivered,
+            "written": backlog.written,
+            "injected": backlog.injected,
+            "firstEvent": backlog.first.map(|at| at.to_string()),
+            "lastEvent": backlog.last.map(|at| at.to_string()),
+            "seconds": start.elapsed().as_secs_f64(),
+        });
+        write_line(&summary.to_string())
+    })
 }
 
 fn write_topic(settings: &Settings, backlog: &Backlog) -> Result<u64> {

@@ -19,6 +19,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use futures::future::BoxFuture;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 use url::Url;
@@ -85,42 +86,44 @@ pub struct Settings {
 ///
 /// # Errors
 /// `Url` and `Listen` before anything is sent; `Write` when standard output is closed.
-pub async fn run(settings: &Settings, clock: Clock, stop: Stop) -> Result<Report> {
-    let target = Target::new(&settings.url)?;
-    let ramp = settings.ramp.unwrap_or_else(|| Ramp::steady(settings.rate));
-    let plan = Plan {
-        target,
-        schedule: Schedule::new(ramp, settings.arrivals, settings.seed),
-        duration: settings.duration,
-        users: settings.users.clone(),
-        patience: settings.timeout,
-        seed: settings.seed,
-    };
-    let run = Run {
-        schema: 1,
-        url: settings.url.to_string(),
-        seed: settings.seed,
-        arrivals: settings.arrivals.name(),
-        started_at: clock().to_string(),
-    };
-    let live = Live::start();
-    if let Some(address) = settings.control {
-        let router = control::router(run.clone(), live.clone(), stop.clone(), clock);
-        // Ends with the process: /stats stays readable while the last requests come in.
-        tokio::spawn(serve(bind(address).await?, router, Stop::default()));
-    }
-    let progress = settings
-        .progress_jsonl
-        .then(|| tokio::spawn(tell_progress(live.clone())));
+pub fn run(settings: &Settings, clock: Clock, stop: Stop) -> BoxFuture<'_, Result<Report>> {
+    Box::pin(async move {
+        let target = Target::new(&settings.url)?;
+        let ramp = settings.ramp.unwrap_or_else(|| Ramp::steady(settings.rate));
+        let plan = Plan {
+            target,
+            schedule: Schedule::new(ramp, settings.arrivals, settings.seed),
+            duration: settings.duration,
+            users: settings.users.clone(),
+            patience: settings.timeout,
+            seed: settings.seed,
+        };
+        let run = Run {
+            schema: 1,
+            url: settings.url.to_string(),
+            seed: settings.seed,
+            arrivals: settings.arrivals.name(),
+            started_at: clock().to_string(),
+        };
+        let live = Live::start();
+        if let Some(address) = settings.control {
+            let router = control::router(run.clone(), live.clone(), stop.clone(), clock);
+            // Ends with the process: /stats stays readable while the last requests come in.
+            tokio::spawn(serve(bind(address).await?, router, Stop::default()));
+        }
+        let progress = settings
+            .progress_jsonl
+            .then(|| tokio::spawn(tell_progress(live.clone())));
 
-    drive(plan, &live, &stop).await;
+        drive(plan, &live, &stop).await;
 
-    if let Some(progress) = progress {
-        progress.abort();
-    }
-    let report = live.with(|tally| Report::new(run, tally, live.elapsed(), true));
-    print(settings, &report)?;
-    Ok(report)
+        if let Some(progress) = progress {
+            progress.abort();
+        }
+        let report = live.with(|tally| Report::new(run, tally, live.elapsed(), true));
+        print(settings, &report)?;
+        Ok(report)
+    })
 }
 
 /// Prints a line a second until it is aborted.

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
+use futures::future::BoxFuture;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -164,79 +165,81 @@ impl World {
 ///
 /// # Errors
 /// Data files that cannot be read, a port that is taken, a wrong address; all at the start.
-pub async fn run(settings: &Settings, clock: Clock, stop: Stop) -> Result<()> {
-    let target = settings.recommend_url.as_ref().map(Target::new).transpose()?;
-    let listener = bind(settings.listen).await?;
-    let (population, _) = Population::load(settings.ml_100k.as_deref(), settings.seed)?;
-    if settings.ml_100k.is_none() {
-        tracing::warn!("no --ml-100k directory: films and users are synthetic");
-    }
-    let population = Arc::new(population);
-    let stream = Arc::new(Stream::new(&settings.kafka)?);
-    let mut registry = registry(clock());
-    let tap = Tap::new(
-        stream.clone(),
-        Injector::new(settings.noise, settings.seed),
-        &mut registry,
-    );
-    let calls = target.map(|target| {
-        let plan = calls::Plan {
-            target,
-            per_second: CALLS_PER_SECOND * settings.scale * settings.speed,
+pub fn run(settings: &Settings, clock: Clock, stop: Stop) -> BoxFuture<'_, Result<()>> {
+    Box::pin(async move {
+        let target = settings.recommend_url.as_ref().map(Target::new).transpose()?;
+        let listener = bind(settings.listen).await?;
+        let (population, _) = Population::load(settings.ml_100k.as_deref(), settings.seed)?;
+        if settings.ml_100k.is_none() {
+            tracing::warn!("no --ml-100k directory: films and users are synthetic");
+        }
+        let population = Arc::new(population);
+        let stream = Arc::new(Stream::new(&settings.kafka)?);
+        let mut registry = registry(clock());
+        let tap = Tap::new(
+            stream.clone(),
+            Injector::new(settings.noise, settings.seed),
+            &mut registry,
+        );
+        let calls = target.map(|target| {
+            let plan = calls::Plan {
+                target,
+                per_second: CALLS_PER_SECOND * settings.scale * settings.speed,
+                users: settings.users.clone(),
+                patience: settings.timeout,
+                precision: settings.precision,
+                seed: settings.seed,
+            };
+            (plan, calls::Metrics::new(&mut registry))
+        });
+        let ready = Ready::default();
+        let router = api::router(population.clone(), settings.seed, settings.api_rate)
+            .merge(probes(ready.clone(), Arc::new(registry)));
+        let server = tokio::spawn(serve(listener, router, stop.clone()));
+
+        if !wait_for_broker(&stream, &stop).await {
+            return server.await.unwrap_or(Ok(()));
+        }
+        let behaviour = Behaviour {
+            scale: settings.scale,
             users: settings.users.clone(),
-            patience: settings.timeout,
-            precision: settings.precision,
+            acts_after: settings.acts_after,
             seed: settings.seed,
         };
-        (plan, calls::Metrics::new(&mut registry))
-    });
-    let ready = Ready::default();
-    let router = api::router(population.clone(), settings.seed, settings.api_rate)
-        .merge(probes(ready.clone(), Arc::new(registry)));
-    let server = tokio::spawn(serve(listener, router, stop.clone()));
+        let viewers = Arc::new(Mutex::new(Viewers::new(population, behaviour, clock())));
+        let world = World {
+            viewers,
+            start: Instant::now(),
+            speed: settings.speed,
+        };
+        ready.set(true);
+        tracing::info!(
+            scale = settings.scale,
+            speed = settings.speed,
+            "viewers are watching"
+        );
+        let calls = calls.map(|(plan, metrics)| {
+            tokio::spawn(calls::ask(
+                plan,
+                metrics,
+                world.clone(),
+                tap.clone(),
+                stop.clone(),
+            ))
+        });
+        watch(&world, &tap, &stop).await;
 
-    if !wait_for_broker(&stream, &stop).await {
-        return server.await.unwrap_or(Ok(()));
-    }
-    let behaviour = Behaviour {
-        scale: settings.scale,
-        users: settings.users.clone(),
-        acts_after: settings.acts_after,
-        seed: settings.seed,
-    };
-    let viewers = Arc::new(Mutex::new(Viewers::new(population, behaviour, clock())));
-    let world = World {
-        viewers,
-        start: Instant::now(),
-        speed: settings.speed,
-    };
-    ready.set(true);
-    tracing::info!(
-        scale = settings.scale,
-        speed = settings.speed,
-        "viewers are watching"
-    );
-    let calls = calls.map(|(plan, metrics)| {
-        tokio::spawn(calls::ask(
-            plan,
-            metrics,
-            world.clone(),
-            tap.clone(),
-            stop.clone(),
-        ))
-    });
-    watch(&world, &tap, &stop).await;
-
-    ready.set(false);
-    if let Some(calls) = calls {
-        // A panic there has been reported; what is written still goes out.
-        let _ = calls.await;
-    }
-    let flushed = tokio::task::spawn_blocking(move || stream.finish(Duration::from_secs(10))).await;
-    if let Ok(Err(error)) = flushed {
-        tracing::warn!(%error, "lines are left undelivered");
-    }
-    server.await.unwrap_or(Ok(()))
+        ready.set(false);
+        if let Some(calls) = calls {
+            // A panic there has been reported; what is written still goes out.
+            let _ = calls.await;
+        }
+        let flushed = tokio::task::spawn_blocking(move || stream.finish(Duration::from_secs(10))).await;
+        if let Ok(Err(error)) = flushed {
+            tracing::warn!(%error, "lines are left undelivered");
+        }
+        server.await.unwrap_or(Ok(()))
+    })
 }
 
 /// Waits for the topic as long as it takes; false when asked to stop first.

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use clap::Args;
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use url::Url;
@@ -98,8 +99,8 @@ fn parse_error_status(text: &str) -> Result<StatusCode, String> {
 ///
 /// # Errors
 /// `Listen` and `Url` at the start; `Serve` when the listener breaks.
-pub async fn run(settings: &Settings, clock: Clock, stop: Stop) -> Result<()> {
-    serve_on(bind(settings.listen).await?, settings, clock, stop).await
+pub fn run(settings: &Settings, clock: Clock, stop: Stop) -> BoxFuture<'_, Result<()>> {
+    Box::pin(async move { serve_on(bind(settings.listen).await?, settings, clock, stop).await })
 }
 
 /// The same on a port already taken.

@@ -285,7 +285,7 @@ fn confined() -> Value {
 }
 
 /// All answers of the last chapter that named a revision, and those of `revision`.
-fn split(report: &Value, revision: &str) -> (u64, u64) {
+pub(crate) fn split(report: &Value, revision: &str) -> (u64, u64) {
     let revisions = report["marks"]
         .as_array()
         .and_then(|marks| marks.last())

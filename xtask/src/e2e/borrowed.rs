@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::Checks;
+use super::guest::Guest;
 use crate::demo::install::{NAMESPACE, Scene};
 use crate::demo::load::Load;
-use crate::demo::release::Release;
 use crate::kubectl::Kubectl;
 use crate::progress::Progress;
 use crate::stack::HOST_PORT;
@@ -23,15 +23,17 @@ pub(super) fn play(scene: &Scene, progress: &Progress, checks: &mut Checks) -> R
     let kubectl = &scene.kubectl;
     let step = progress.step("a release behind a rule of somebody else's route");
     kubectl.apply(&route().to_string())?;
-    let healthy = scene.pattern()?;
-    kubectl.apply(&release(&healthy).to_string())?;
-    until(kubectl, "the first version serves", |release| {
-        release.stable() == "borrowed-1"
-    })?;
+    let spec = json!({
+        "rollout": {"steps": [{"weight": 20, "soak": "1h"}], "progressDeadline": "60s"},
+        "analysis": with_long_soak(scene)?,
+        "route": {"gateway": {"existing": {"name": ROUTE, "rule": "1"}}},
+    });
+    let guest = Guest::new(scene, RELEASE, "borrowed-1", spec)?;
+    guest.until_serving("borrowed-1")?;
     let load = Load::start(&scene.simulator, &format!("http://127.0.0.1:{HOST_PORT}/films"))?;
 
-    patch(kubectl, &json!({"spec": {"model": {"version": "borrowed-2"}}}))?;
-    let soaking = until(kubectl, "the canary soaks", |release| {
+    guest.want("borrowed-2")?;
+    let soaking = guest.until("the canary to soak", |release| {
         release.canary() == "borrowed-2" && release.is_soaking()
     })?;
     meddle(kubectl)?;
@@ -45,25 +47,14 @@ pub(super) fn play(scene: &Scene, progress: &Progress, checks: &mut Checks) -> R
             Look::NotYet(format!("{weights:?}"))
         }
     })?;
-    let revision = soaking.text("/status/canary/revision");
-    patch(
-        kubectl,
-        &json!({"metadata": {"annotations": {"serin.dev/request": format!("promote/{revision}")}}}),
-    )?;
-    until(kubectl, "the promotion", |release| {
-        release.stable() == "borrowed-2" && release.canary().is_empty()
-    })?;
+    guest.request("promote", soaking.text("/status/canary/revision"))?;
+    guest.until_serving("borrowed-2")?;
     let report = load.stop()?;
     let before = route();
     let after = kubectl.get_json(&route_path())?;
-    kubectl.delete(&[
-        "--namespace",
-        NAMESPACE,
-        &format!("mrel/{RELEASE}"),
-        "--timeout=60s",
-    ])?;
+    let told = guest.events("RouteRestored")?;
+    guest.delete()?;
     let left = kubectl.get_json(&route_path())?;
-    let told = told(kubectl)?;
     kubectl.delete(&["--namespace", NAMESPACE, &format!("httproute/{ROUTE}")])?;
     step.done();
 
@@ -133,22 +124,11 @@ fn route() -> Value {
     })
 }
 
-/// The healthy release under another name and behind that rule.
-fn release(healthy: &Release) -> Value {
-    let mut spec = healthy.0["spec"].clone();
-    spec["model"]["version"] = json!("borrowed-1");
-    spec["serving"]["replicas"] = json!(1);
-    spec["rollout"] = json!({"steps": [{"weight": 20, "soak": "1h"}], "progressDeadline": "60s"});
-    spec["analysis"]["minSoak"] = json!("1h");
-    spec["route"] = json!({"gateway": {"existing": {"name": ROUTE, "rule": "1"}}});
-    json!({
-        "apiVersion": "serin.dev/v1alpha1", "kind": "ModelRelease",
-        "metadata": {"name": RELEASE, "namespace": NAMESPACE}, "spec": spec,
-    })
-}
-
-fn patch(kubectl: &Kubectl, patch: &Value) -> Result<()> {
-    kubectl.merge(NAMESPACE, &format!("mrel/{RELEASE}"), patch)
+/// The analysis of the example, with a soak that only a request ends.
+fn with_long_soak(scene: &Scene) -> Result<Value> {
+    let mut analysis = scene.pattern()?.0["spec"]["analysis"].clone();
+    analysis["minSoak"] = json!("1h");
+    Ok(analysis)
 }
 
 /// Somebody gives both arms the same weight.
@@ -174,29 +154,4 @@ fn meddle(kubectl: &Kubectl) -> Result<()> {
         .arg(change.to_string())
         .output()
         .map(drop)
-}
-
-/// Events that tell of weights put back.
-fn told(kubectl: &Kubectl) -> Result<usize> {
-    let list = kubectl.get_json(&["--namespace", NAMESPACE, "events"])?;
-    let is_it =
-        |event: &&Value| event["reason"] == "RouteRestored" && event["involvedObject"]["name"] == RELEASE;
-    Ok(list["items"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(is_it)
-        .count())
-}
-
-fn until(kubectl: &Kubectl, what: &str, holds: impl Fn(&Release) -> bool) -> Result<Release> {
-    let release = format!("mrel/{RELEASE}");
-    kubectl.wait_for(what, &["--namespace", NAMESPACE, &release], DEADLINE, |object| {
-        let release = Release(object.clone());
-        if holds(&release) {
-            Look::Ready(release)
-        } else {
-            Look::NotYet(release.line())
-        }
-    })
 }

@@ -2,6 +2,8 @@
 
 mod audit;
 mod borrowed;
+mod guest;
+mod ingress;
 mod judged;
 mod leaders;
 mod liar;
@@ -27,6 +29,8 @@ pub(crate) enum What {
     Scenes,
     /// Canaries of every kind. What a person would have seen of the story and of them is written to `docs/`.
     Judged,
+    /// A release behind Ingresses, on the data plane of a real controller.
+    Ingress,
     /// Leaders that are frozen or cut off, then many promotions and aborts in a row. What these cost is written to
     /// `docs/`.
     Shifts,
@@ -109,6 +113,7 @@ fn play(settings: &Settings, progress: &Progress, what: What) -> Result<Checks> 
             let out = settings.checkout().join("docs/benchmarks/judged.md");
             judged::play(&scene, &cluster, &out, progress, &mut checks)?;
         }
+        What::Ingress => ingress::play(&scene, settings, &cluster, progress, &mut checks)?,
         What::Shifts => {
             let out = settings.checkout().join("docs/benchmarks/shifts.md");
             leaders::play(&scene, &cluster, progress, &mut checks)?;

@@ -1,5 +1,4 @@
 //! A Prometheus behind credentials and a certificate of its own, found by a release on a real API server.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::sync::{Arc, Mutex};
 

@@ -25,7 +25,7 @@ use serin_operator::{Archive, Context, Metrics, reconcile};
 use serin_testkit::{ApiServer, Served};
 use tokio::task::AbortHandle;
 
-use crate::calls::{Calls, Fate, Shelf, Tripwire};
+use crate::faults::calls::{Calls, Fate, Shelf, Tripwire};
 
 pub(crate) const NAME: &str = "recommender";
 /// Seconds of a turn, of a block and between two scrapes.

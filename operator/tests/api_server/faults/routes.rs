@@ -10,8 +10,8 @@ use serin_core::crd::ModelReleaseStatus;
 use serin_core::plan::{Phase, Stage};
 use serin_testkit::ApiServer;
 
-use crate::calls::Calls;
-use crate::world::{Deed, INGRESS, NAME, PODS, TESTERS, World};
+use crate::faults::calls::Calls;
+use crate::faults::world::{Deed, INGRESS, NAME, PODS, TESTERS, World};
 
 /// Turns within which anything happens that is waited for.
 const SOON: usize = 40;

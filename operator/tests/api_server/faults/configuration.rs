@@ -10,8 +10,8 @@ use serin_core::plan::Phase;
 use serin_core::revision::Asked;
 use serin_testkit::ApiServer;
 
-use crate::calls::Calls;
-use crate::world::{Deed, GATEWAY, NAME, World};
+use crate::faults::calls::Calls;
+use crate::faults::world::{Deed, GATEWAY, NAME, World};
 
 /// A pod spec that reads the ConfigMaps `limits`, `free` and, where it is there, `flags`, and what `more` says.
 fn pod(more: &Value) -> Value {

@@ -2,13 +2,6 @@
 //! answer lost. Each time it ends as if nothing had happened, to the byte of the record of its decision.
 //!
 //! The API server is real. Pods, gateway and clock follow by turns, so that two runs can be compared at all.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a world of tests"
-)]
 
 mod calls;
 mod configuration;
@@ -21,8 +14,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use serin_testkit::ApiServer;
 
-use crate::calls::{Calls, Fate};
-use crate::world::{Deed, GATEWAY, INGRESS, PODS, START, TURN, World};
+use crate::faults::calls::{Calls, Fate};
+use crate::faults::world::{Deed, GATEWAY, INGRESS, PODS, START, TURN, World};
 
 /// Runs at once: more only wait for the API server.
 const CONCURRENCY: usize = 12;

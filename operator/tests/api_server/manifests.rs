@@ -1,10 +1,4 @@
 //! Wrong manifests, on a real API server: who refuses each, and with what words.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "helpers of tests"
-)]
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -8,8 +8,8 @@ use serin_core::crd::{ModelRelease, ModelReleaseStatus};
 use serin_core::plan::{Phase, Stage};
 use serin_testkit::ApiServer;
 
-use crate::calls::Calls;
-use crate::world::{Deed, GATEWAY, NAME, World};
+use crate::faults::calls::Calls;
+use crate::faults::world::{Deed, GATEWAY, NAME, World};
 
 async fn world(server: &ApiServer, namespace: &str) -> World {
     serin_testkit::install(server.client(), serin_testkit::routes())

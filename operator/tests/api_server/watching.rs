@@ -1,5 +1,4 @@
 //! The operator as a process, on a real API server: what wakes it, and what it does not ask again.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use std::process::{Child, Command};
 use std::time::Duration;
