@@ -12,7 +12,7 @@ use serin_core::revision::Revision;
 use super::{FROM, made_from, stable_service, stable_service_shown};
 use crate::build::SERVICE_PORT;
 use crate::context::Context;
-use crate::error::{Error, is_not_found};
+use crate::error::{Error, is_conflict, is_not_found};
 use crate::owned::NOBODY;
 use crate::release::{FIELD_MANAGER, Identity, RELEASE_LABEL, http_route};
 
@@ -160,8 +160,7 @@ impl Route {
     /// What the route asks for, and whether every Gateway of it has accepted this generation.
     fn seen(&self, id: &Identity, route: &GatewayRoute) -> RouteSeen {
         let split = match (&route.existing, &self.own) {
-            // Of the same name, and nobody's business here.
-            (None, None) => return RouteSeen::Missing,
+            (None, None) => return RouteSeen::Unsupported(Obstacle::NameTaken, taken(id)),
             (None, Some(own)) => {
                 let split = self.split_of(MAIN, id).with_testers(self.tested(id));
                 if own.made_from.as_ref() != Some(&made_from(route)) {
@@ -357,15 +356,36 @@ pub(crate) async fn write(
     } else if split.is_empty() {
         remove(&api, id).await
     } else {
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        api.patch(&id.name, &params, &Patch::Apply(build(id, route, split)))
-            .await
-            .map(|_| ())
+        apply(&api, id, &build(id, route, split)).await
     };
     match done {
         // Nothing to delete, or no Gateway API to write to: the next look sees it and says so.
         Err(error) if is_not_found(&error) => Ok(()),
         done => done.map_err(Error::api("write the HTTPRoute")),
+    }
+}
+
+/// Why a route of the release's name is left alone.
+fn taken(id: &Identity) -> String {
+    let name = &id.name;
+    format!(
+        "the HTTPRoute \"{name}\" has the name that this release needs and is not its own: rename it, or the release, \
+         or hand it over by the label {RELEASE_LABEL}: {name}"
+    )
+}
+
+/// Applies the route of the operator's. By force only once it is known to be that: who else owns its fields may have
+/// edited it, or made it for a purpose of their own, and then it is left alone.
+async fn apply(api: &Api<DynamicObject>, id: &Identity, route: &DynamicObject) -> kube::Result<()> {
+    let (params, route) = (PatchParams::apply(FIELD_MANAGER), Patch::Apply(route));
+    match api.patch(&id.name, &params, &route).await {
+        Err(error) if is_conflict(&error) => {
+            if !is_own(&api.get(&id.name).await?) {
+                return Ok(());
+            }
+            api.patch(&id.name, &params.force(), &route).await.map(drop)
+        }
+        done => done.map(drop),
     }
 }
 

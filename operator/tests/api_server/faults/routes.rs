@@ -289,7 +289,7 @@ async fn a_life_with_a_door_for_testers() {
         .await
         .unwrap();
     let mut world = World::new(&server, "testers".into(), TESTERS, Calls::new(None)).await;
-    // A route of the release's name that somebody else made is taken over, and not before there is something to serve.
+    // A route of the release's name that somebody else made is left alone, until it is handed over.
     let theirs = json!({
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": NAME},
         "spec": {"parentRefs": [{"name": "public"}], "rules": [{"backendRefs": [{"name": "old", "port": 80, "weight": 1}]}]},
@@ -301,8 +301,16 @@ async fn a_life_with_a_door_for_testers() {
         .await
         .unwrap();
     world.does(Deed::Want("healthy-1")).await;
+    let is_taken = |status: &ModelReleaseStatus| {
+        let mut conditions = status.conditions.iter();
+        conditions.any(|condition| condition.reason == "NameTaken")
+    };
+    world.until("its name is taken", is_taken).await;
     world.turn().await;
     assert_eq!(rules(&world).await[0]["backends"], json!([["old", 1]]));
+    let params = PatchParams::default();
+    let handed_over = Patch::Merge(json!({"metadata": {"labels": {"serin.dev/release": NAME}}}));
+    world.routes().patch(NAME, &params, &handed_over).await.unwrap();
     world.until_serving("healthy-1").await;
     let first = format!("{NAME}-{}", stable(&world.status().await));
     let main = |backends: Value| {
@@ -330,7 +338,6 @@ async fn a_life_with_a_door_for_testers() {
 
     // Shut by hand, it is opened again, and told.
     let shut = json!({"spec": {"rules": [world.routes().get(NAME).await.unwrap().data["spec"]["rules"][0]]}});
-    let params = PatchParams::default();
     world
         .routes()
         .patch(NAME, &params, &Patch::Merge(shut))
