@@ -59,7 +59,8 @@ impl Error {
 
     /// Whether the look was built on an object that has changed since: no news, for the next look is due already.
     pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api { source, .. } if is_conflict(source))
+        matches!(self, Self::Api { source, .. }
+            if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409))
     }
 
     /// The API server's words, when it refused an object as wrong: asking again is pointless.
@@ -73,11 +74,6 @@ impl Error {
         let wrong = status.code == 422 || status.code == 400;
         wrong.then(|| format!("the API server refuses to {what}: {}", status.message))
     }
-}
-
-/// Whether the API server has something else there than was assumed.
-pub(crate) fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
 /// Whether the API server does not know the thing.

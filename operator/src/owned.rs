@@ -83,6 +83,25 @@ impl<V: Clone> Index<V> {
         said: &watcher::Result<watcher::Event<K>>,
         view: impl Fn(&K) -> Option<V>,
     ) {
+        self.file(said, labelled, view);
+    }
+
+    /// The same, of a kind whose objects are found by their own names, whoever they are labelled with.
+    pub(crate) fn take_by_name<K: ResourceExt>(
+        &self,
+        said: &watcher::Result<watcher::Event<K>>,
+        view: impl Fn(&K) -> Option<V>,
+    ) {
+        self.file(said, |_| NOBODY, view);
+    }
+
+    fn file<K: ResourceExt>(
+        &self,
+        said: &watcher::Result<watcher::Event<K>>,
+        whose: impl Fn(&K) -> &str,
+        view: impl Fn(&K) -> Option<V>,
+    ) {
+        let put = |shown: &mut Shown<V>, object: &K, view| put(shown, object, whose(object), view);
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         match said {
             Err(_) => inner.is_current = false,
@@ -105,8 +124,12 @@ impl<V: Clone> Index<V> {
     }
 }
 
-fn put<K: ResourceExt, V>(shown: &mut Shown<V>, object: &K, view: Option<V>) {
-    let release = object.labels().get(RELEASE_LABEL).map_or(NOBODY, String::as_str);
+/// The release that an object is labelled with.
+fn labelled<K: ResourceExt>(object: &K) -> &str {
+    object.labels().get(RELEASE_LABEL).map_or(NOBODY, String::as_str)
+}
+
+fn put<K: ResourceExt, V>(shown: &mut Shown<V>, object: &K, release: &str, view: Option<V>) {
     let key = (object.namespace().unwrap_or_default(), release.to_owned());
     if let Some(view) = view {
         shown.entry(key).or_default().insert(object.name_any(), view);

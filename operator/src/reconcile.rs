@@ -97,8 +97,8 @@ async fn look(release: &ModelRelease, ctx: &Context, turn: &mut Turn<'_>) -> Res
 }
 
 /// Looks at a release, or takes leave of one that is being deleted.
-// Boxed, as all that other crates call: the code of a future is made where it first becomes an object, and that is
-// once and here, instead of anew in every program and test.
+// Boxed, as the other entry points of libraries with much behind them: the code of a future is made where it first
+// becomes an object, and that is once and here, instead of anew in every program and test.
 pub fn reconcile(
     release: Arc<DeserializeGuard<ModelRelease>>,
     ctx: Arc<Context>,

@@ -157,7 +157,11 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
     let seen = ctx.clone();
     // All of them: a release may have its traffic from a rule of somebody else's.
     let routes = watcher(routes_api(args, &ctx), pages())
-        .inspect(move |said| seen.owned.routes.take(said, |route| Some(Route::of(route))))
+        .inspect(move |said| {
+            seen.owned
+                .routes
+                .take_by_name(said, |route| Some(Route::of(route)));
+        })
         .default_backoff()
         .touched_objects();
     let config_maps = versions::<ConfigMap, _>(args, &ctx, pages(), |owned| &owned.config_maps);
@@ -256,20 +260,24 @@ fn forget_deleted(said: &watcher::Result<watcher::Event<DeserializeGuard<ModelRe
     }
 }
 
-/// The releases whose traffic a route carries: the one it is labelled with, or those that name it.
+/// The releases whose traffic a route carries, or would if it were theirs.
 fn carried_by(
     known: &Store<DeserializeGuard<ModelRelease>>,
     route: &DynamicObject,
 ) -> Vec<ObjectRef<DeserializeGuard<ModelRelease>>> {
     let namespace = route.namespace().unwrap_or_default();
-    if let Some(release) = route.labels().get(RELEASE_LABEL) {
-        return vec![ObjectRef::new(release).within(&namespace)];
-    }
     let name = route.name_any();
-    those(known, |release| {
-        let existing = release.spec.route.existing_rule();
-        release.meta().namespace.as_ref() == Some(&namespace)
-            && existing.is_some_and(|existing| existing.name == name)
+    // All but a few are of this kind: no need to ask every release.
+    if route.labels().get(RELEASE_LABEL) == Some(&name) {
+        return vec![ObjectRef::new(&name).within(&namespace)];
+    }
+    those(known, |release| match release.spec.route.kind() {
+        RouteKind::Gateway(_) => {
+            let own = release.meta().name.as_deref().unwrap_or_default();
+            release.meta().namespace.as_ref() == Some(&namespace)
+                && crate::route::name(own, &release.spec) == name
+        }
+        RouteKind::Ingress(_) | RouteKind::Pods => false,
     })
 }
 

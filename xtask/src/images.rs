@@ -312,10 +312,11 @@ mod tests {
         let mut names: Vec<_> = Image::STACK
             .iter()
             .chain(&Image::OWN)
+            .chain(&[Image::Pause, Image::CoreDns, Image::Traefik])
             .map(|image| image.name())
             .collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 8);
+        assert_eq!(names.len(), 11);
     }
 }

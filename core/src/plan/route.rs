@@ -152,7 +152,10 @@ impl RouteSeen {
     /// Whether the data plane is seen to send traffic as `wished`.
     pub fn carries(&self, wished: &Split) -> bool {
         match self {
-            Self::Missing => wished.is_empty(),
+            // Of what is not there or is somebody else's there is nothing to wait for.
+            Self::Missing | Self::Unsupported(Obstacle::GatewayMissing | Obstacle::NameTaken, _) => {
+                wished.is_empty()
+            }
             Self::Unsupported(..) | Self::Outdated | Self::Asked { .. } => false,
             Self::Carried(split) => split.sends_as(wished),
         }

@@ -2,6 +2,7 @@
 //! that are read are named here, none else.
 
 use futures::future::try_join;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use serin_core::revision::Revision;
 use super::{FROM, made_from, stable_service, stable_service_shown};
 use crate::build::SERVICE_PORT;
 use crate::context::Context;
-use crate::error::{Error, is_conflict, is_not_found};
+use crate::error::{Error, is_not_found};
 use crate::owned::NOBODY;
 use crate::release::{FIELD_MANAGER, Identity, RELEASE_LABEL, http_route};
 
@@ -50,12 +51,11 @@ async fn read_route(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Resul
 
 /// What watches have shown of it.
 pub(crate) fn glance(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Option<Standing> {
-    let routes = &ctx.owned.routes;
-    let shown = match &route.existing {
-        None => routes.get(&id.namespace, &id.name, &id.name),
-        Some(existing) => routes.get(&id.namespace, NOBODY, &existing.name),
-    };
-    let shown = shown.ok()?;
+    let name = route
+        .existing
+        .as_ref()
+        .map_or(&id.name, |existing| &existing.name);
+    let shown = ctx.owned.routes.get(&id.namespace, NOBODY, name).ok()?;
     Some(Standing {
         route: shown.map_or_else(|| none(route), |shown| shown.seen(id, route)),
         stable_service: stable_service_shown(id, ctx)
@@ -80,14 +80,21 @@ pub(crate) struct Route {
     parents: Vec<Parent>,
 }
 
-/// Whether the operator made a route: it is named and labelled after its release.
+/// Whether the operator may write a route: it is named and labelled after its release.
 fn is_own(route: &DynamicObject) -> bool {
     route.labels().get(RELEASE_LABEL) == Some(&route.name_any())
+}
+
+/// Whether the operator has written a route for this very release, and so may delete it. One that was handed over is
+/// somebody else's work until then.
+fn is_made_for(owners: &[OwnerReference], id: &Identity) -> bool {
+    owners.iter().any(|owner| owner.uid == id.owner.uid)
 }
 
 /// A route of the operator's.
 #[derive(Clone, Debug)]
 struct Own {
+    owners: Vec<OwnerReference>,
     /// See [`FROM`].
     made_from: Option<String>,
     /// Its spec: as text, which is small, for it is read with a look only.
@@ -149,6 +156,7 @@ impl Route {
             generation: route.metadata.generation,
             gateways: list(&route.data, "/spec/parentRefs").map(name).collect(),
             own: is_own(route).then(|| Own {
+                owners: route.owner_references().to_vec(),
                 made_from: route.annotations().get(FROM).cloned(),
                 spec: route.data.get("spec").map(Value::to_string).unwrap_or_default(),
             }),
@@ -161,6 +169,7 @@ impl Route {
     fn seen(&self, id: &Identity, route: &GatewayRoute) -> RouteSeen {
         let split = match (&route.existing, &self.own) {
             (None, None) => return RouteSeen::Unsupported(Obstacle::NameTaken, taken(id)),
+            (None, Some(own)) if !is_made_for(&own.owners, id) => return RouteSeen::Missing,
             (None, Some(own)) => {
                 let split = self.split_of(MAIN, id).with_testers(self.tested(id));
                 if own.made_from.as_ref() != Some(&made_from(route)) {
@@ -356,7 +365,7 @@ pub(crate) async fn write(
     } else if split.is_empty() {
         remove(&api, id).await
     } else {
-        apply(&api, id, &build(id, route, split)).await
+        apply(&api, id, build(id, route, split)).await
     };
     match done {
         // Nothing to delete, or no Gateway API to write to: the next look sees it and says so.
@@ -374,24 +383,25 @@ fn taken(id: &Identity) -> String {
     )
 }
 
-/// Applies the route of the operator's. By force only once it is known to be that: who else owns its fields may have
-/// edited it, or made it for a purpose of their own, and then it is left alone.
-async fn apply(api: &Api<DynamicObject>, id: &Identity, route: &DynamicObject) -> kube::Result<()> {
-    let (params, route) = (PatchParams::apply(FIELD_MANAGER), Patch::Apply(route));
-    match api.patch(&id.name, &params, &route).await {
-        Err(error) if is_conflict(&error) => {
-            if !is_own(&api.get(&id.name).await?) {
-                return Ok(());
-            }
-            api.patch(&id.name, &params.force(), &route).await.map(drop)
+/// Applies the route of the operator's, over whatever somebody has edited in it; one of the same name that is not its own
+/// is left alone.
+async fn apply(api: &Api<DynamicObject>, id: &Identity, mut route: DynamicObject) -> kube::Result<()> {
+    let mut params = PatchParams::apply(FIELD_MANAGER);
+    if let Some(found) = api.get_opt(&id.name).await? {
+        if !is_own(&found) {
+            return Ok(());
         }
-        done => done.map(drop),
+        // The one that was looked at, and none that has taken its place since.
+        route.metadata.uid = found.metadata.uid;
+        params = params.force();
     }
+    api.patch(&id.name, &params, &Patch::Apply(route)).await.map(drop)
 }
 
-/// Removes the route of the operator's; one of the same name that somebody else made stays.
+/// Removes the route that the operator has made; one of the same name that somebody else made stays.
 async fn remove(api: &Api<DynamicObject>, id: &Identity) -> kube::Result<()> {
-    if !is_own(&api.get(&id.name).await?) {
+    let found = api.get(&id.name).await?;
+    if !is_own(&found) || !is_made_for(found.owner_references(), id) {
         return Ok(());
     }
     api.delete(&id.name, &DeleteParams::default()).await.map(drop)

@@ -57,8 +57,9 @@ pub(super) fn play(
         release.canary() == "shelf-2" && release.is_soaking()
     })?;
     load.mark("soaking")?;
-    guest.until("the soak to end", |release| {
-        release.text("/status/canary/stage") != "Soaking"
+    // Counted before the soak ends, for all goes to the canary then.
+    guest.until("half a minute of the soak", |release| {
+        release.text("/status/display/soak").starts_with("30s")
     })?;
     let (all, canary) = split(&load.stats()?, soaking.text("/status/canary/revision"));
     load.mark("promoting")?;

@@ -289,29 +289,36 @@ async fn a_life_with_a_door_for_testers() {
         .await
         .unwrap();
     let mut world = World::new(&server, "testers".into(), TESTERS, Calls::new(None)).await;
-    // A route of the release's name that somebody else made is left alone, until it is handed over.
+    // A route of the release's name that somebody else made is left alone, also by a version that is withdrawn. Handed
+    // over it goes on as it was until there is something to serve.
     let theirs = json!({
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": NAME},
         "spec": {"parentRefs": [{"name": "public"}], "rules": [{"backendRefs": [{"name": "old", "port": 80, "weight": 1}]}]},
     });
     let theirs = serde_json::from_value(theirs).unwrap();
-    world
-        .routes()
-        .create(&PostParams::default(), &theirs)
-        .await
-        .unwrap();
-    world.does(Deed::Want("healthy-1")).await;
+    let created = world.routes().create(&PostParams::default(), &theirs).await;
+    let uid = created.unwrap().metadata.uid;
+    world.does(Deed::Want("broken-0")).await;
     let is_taken = |status: &ModelReleaseStatus| {
         let mut conditions = status.conditions.iter();
         conditions.any(|condition| condition.reason == "NameTaken")
     };
     world.until("its name is taken", is_taken).await;
-    world.turn().await;
-    assert_eq!(rules(&world).await[0]["backends"], json!([["old", 1]]));
+    world.does(Deed::Abort).await;
+    world
+        .until("it is withdrawn", |status| {
+            status.canary.is_none() && status.rejected.is_some()
+        })
+        .await;
     let params = PatchParams::default();
     let handed_over = Patch::Merge(json!({"metadata": {"labels": {"serin.dev/release": NAME}}}));
     world.routes().patch(NAME, &params, &handed_over).await.unwrap();
+    world.turn().await;
+    world.turn().await;
+    assert_eq!(rules(&world).await[0]["backends"], json!([["old", 1]]));
+    world.does(Deed::Want("healthy-1")).await;
     world.until_serving("healthy-1").await;
+    assert_eq!(world.routes().get(NAME).await.unwrap().metadata.uid, uid);
     let first = format!("{NAME}-{}", stable(&world.status().await));
     let main = |backends: Value| {
         json!({
