@@ -10,6 +10,9 @@ use serde::Deserialize;
 use serde::de::{self, Visitor};
 use serde_json::Value;
 
+/// What is no ground for a verdict: the pods that are missing may be those that fail.
+const PARTIAL: &str = "the answer is partial: a part of the metrics store is away";
+
 /// A series: its labels and its samples, oldest first. A native histogram has `histograms` instead of `values`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Vector<'a> {
@@ -51,7 +54,11 @@ pub(super) struct Number(pub(super) f64);
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Answer<'a> {
+    /// Whether a part of the store did not answer, in the words of `VictoriaMetrics`.
+    #[serde(default)]
+    is_partial: bool,
     #[serde(borrow, default)]
     error: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -79,6 +86,9 @@ pub(super) fn matrix(status: StatusCode, body: &[u8]) -> Result<Vec<Vector<'_>>,
     if let Some(Text(words)) = answer.error {
         return Err(words.into_owned());
     }
+    if answer.is_partial {
+        return Err(PARTIAL.into());
+    }
     let data = answer.data.filter(|_| status.is_success());
     let data = data.ok_or_else(|| format!("HTTP {status}"))?;
     if data.result_type.0 == "matrix" {
@@ -93,6 +103,9 @@ pub(super) fn value(status: StatusCode, body: &[u8]) -> Result<f64, String> {
     let answer: Value = serde_json::from_slice(body).map_err(|_| format!("HTTP {status}"))?;
     if let Some(words) = answer.get("error").and_then(Value::as_str) {
         return Err(words.to_owned());
+    }
+    if answer.get("isPartial").and_then(Value::as_bool) == Some(true) {
+        return Err(PARTIAL.into());
     }
     let result = answer.pointer("/data/result");
     let sample = match (answer.pointer("/data/resultType").and_then(Value::as_str), result) {

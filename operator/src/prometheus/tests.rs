@@ -59,6 +59,7 @@ async fn seen(status: StatusCode, body: &'static str) -> MetricsSeen {
 async fn whatever_is_no_clean_answer_is_unavailable_and_says_why() {
     let empty = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
     let vector = r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#;
+    let partial = r#"{"status":"success","isPartial":true,"data":{"resultType":"matrix","result":[]}}"#;
     let refused = r#"{"status":"error","errorType":"execution","error":"query timed out"}"#;
     for (status, body, why) in [
         (
@@ -71,6 +72,7 @@ async fn whatever_is_no_clean_answer_is_unavailable_and_says_why() {
         (StatusCode::OK, "{}", "HTTP 200"),
         (StatusCode::OK, empty, "no series of the canary's pods"),
         (StatusCode::OK, vector, "no matrix"),
+        (StatusCode::OK, partial, "the answer is partial"),
         (StatusCode::UNPROCESSABLE_ENTITY, refused, "query timed out"),
         (
             StatusCode::SERVICE_UNAVAILABLE,
