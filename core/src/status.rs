@@ -162,7 +162,7 @@ fn observed_weight(seen: &Observed, revision: &Revision) -> Option<i32> {
     match &seen.route {
         RouteSeen::Carried(split) => Some(split.weight(revision)),
         RouteSeen::Missing => Some(0),
-        RouteSeen::Unsupported(..) | RouteSeen::Outdated | RouteSeen::Asked { .. } => None,
+        RouteSeen::Unsupported { .. } | RouteSeen::Outdated | RouteSeen::Asked { .. } => None,
     }
 }
 

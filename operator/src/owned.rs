@@ -30,7 +30,7 @@ struct Inner<V> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unknown;
 
-/// In place of a release: the objects that are none of ours.
+/// In place of a release: objects that are found by their own names, and those that are none of ours.
 pub(crate) const NOBODY: &str = "";
 
 /// By namespace and release, then by the object's name.

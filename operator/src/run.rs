@@ -178,7 +178,7 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
     let ingresses = watcher(api::<Ingress>(args, &ctx), pages())
         .inspect(move |said| {
             let view = |ingress: &Ingress| Some(ingress::Ingress::of(ingress));
-            seen.owned.ingresses.take(said, view);
+            seen.owned.ingresses.take_by_name(said, view);
         })
         .default_backoff()
         .touched_objects();

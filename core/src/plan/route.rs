@@ -133,8 +133,15 @@ pub enum RouteSeen {
     /// There is none.
     #[default]
     Missing,
-    /// It cannot carry weights, and why.
-    Unsupported(Obstacle, String),
+    /// It cannot carry weights.
+    Unsupported {
+        /// What keeps it from that.
+        obstacle: Obstacle,
+        /// In words.
+        why: String,
+        /// Whether what stands may send requests to pods of the release all the same.
+        may_send: bool,
+    },
     /// It is as `spec` asked for it before it was changed.
     Outdated,
     /// It exists; it is not known to be carried.
@@ -152,11 +159,8 @@ impl RouteSeen {
     /// Whether the data plane is seen to send traffic as `wished`.
     pub fn carries(&self, wished: &Split) -> bool {
         match self {
-            // Of what is not there or is somebody else's there is nothing to wait for.
-            Self::Missing | Self::Unsupported(Obstacle::GatewayMissing | Obstacle::NameTaken, _) => {
-                wished.is_empty()
-            }
-            Self::Unsupported(..) | Self::Outdated | Self::Asked { .. } => false,
+            Self::Missing | Self::Unsupported { may_send: false, .. } => wished.is_empty(),
+            Self::Unsupported { may_send: true, .. } | Self::Outdated | Self::Asked { .. } => false,
             Self::Carried(split) => split.sends_as(wished),
         }
     }
@@ -164,7 +168,7 @@ impl RouteSeen {
     /// The weights in the route's spec; none where there is no route.
     pub(super) fn asked(&self) -> Option<&Split> {
         match self {
-            Self::Missing | Self::Unsupported(..) | Self::Outdated => None,
+            Self::Missing | Self::Unsupported { .. } | Self::Outdated => None,
             Self::Asked { split, .. } | Self::Carried(split) => Some(split),
         }
     }
@@ -172,7 +176,7 @@ impl RouteSeen {
     /// Whether the route's spec says `wished`, carried or not.
     pub(super) fn asks(&self, wished: &Split) -> bool {
         match self {
-            Self::Missing | Self::Unsupported(..) => wished.is_empty(),
+            Self::Missing | Self::Unsupported { .. } => wished.is_empty(),
             // It is there, and it is not what is asked for.
             Self::Outdated => false,
             Self::Asked { split, .. } | Self::Carried(split) => split.sends_as(wished),

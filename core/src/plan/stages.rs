@@ -556,7 +556,7 @@ impl Look<'_> {
         }
         Some(match &self.seen.route {
             RouteSeen::Missing => "there is no route yet".into(),
-            RouteSeen::Unsupported(_, why) | RouteSeen::Asked { why, .. } => why.clone(),
+            RouteSeen::Unsupported { why, .. } | RouteSeen::Asked { why, .. } => why.clone(),
             RouteSeen::Outdated => "spec.route has changed, and the route follows".into(),
             RouteSeen::Carried(_) => "its weights are not the wished ones, they are put back".into(),
         })

@@ -147,7 +147,7 @@ pub(super) fn restored(policy: &Policy, before: &State, state: &State, seen: &Ob
     let wished = split(policy, state);
     let is_confirmed = before.place() == state.place();
     let found = match &seen.route {
-        RouteSeen::Unsupported(..) | RouteSeen::Outdated => return None,
+        RouteSeen::Unsupported { .. } | RouteSeen::Outdated => return None,
         // Another number of pods is another share, and may be wished for.
         RouteSeen::Asked { split, .. } | RouteSeen::Carried(split)
             if policy.carrier == Carrier::Pods && split.sends_to_those_of(&wished) =>

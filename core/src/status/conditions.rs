@@ -232,11 +232,13 @@ fn of_release(plan: &Plan, progress: Progress, seen: &Observed) -> Facts {
     let is_starting = matches!(plan.because, Because::PodsStarting { .. });
     let is_routed = plan.state.canary.is_some() || (plan.state.stable.is_some() && !is_starting);
     match &seen.route {
-        RouteSeen::Unsupported(obstacle, why) if is_routed && progress == Progress::UnderWay => Facts {
-            reason: obstacle.as_str(),
-            message: why.clone(),
-        },
-        RouteSeen::Unsupported(..)
+        RouteSeen::Unsupported { obstacle, why, .. } if is_routed && progress == Progress::UnderWay => {
+            Facts {
+                reason: obstacle.as_str(),
+                message: why.clone(),
+            }
+        }
+        RouteSeen::Unsupported { .. }
         | RouteSeen::Missing
         | RouteSeen::Outdated
         | RouteSeen::Asked { .. }

@@ -168,10 +168,11 @@ fn argo_cd_and_flux_are_told_what_a_person_would_say() {
         (
             "no gateway",
             changed(at(Stage::Shifting), |world| {
-                world.route = RouteSeen::Unsupported(
-                    Obstacle::GatewayMissing,
-                    "the Gateway API is not installed".into(),
-                );
+                world.route = RouteSeen::Unsupported {
+                    obstacle: Obstacle::GatewayMissing,
+                    why: "the Gateway API is not installed".into(),
+                    may_send: false,
+                };
             }),
             "Progressing",
             "InProgress",

@@ -439,7 +439,7 @@ impl World {
     pub(crate) fn carried(&self) -> Split {
         match self.route_seen() {
             RouteSeen::Carried(split) | RouteSeen::Asked { split, .. } => split,
-            RouteSeen::Missing | RouteSeen::Outdated | RouteSeen::Unsupported(..) => Split::default(),
+            RouteSeen::Missing | RouteSeen::Outdated | RouteSeen::Unsupported { .. } => Split::default(),
         }
     }
 }

@@ -4,7 +4,7 @@
 use futures::future::try_join;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 use serin_core::crd::{ExistingRule, GatewayRoute, TESTER_HEADER, Testers};
 use serin_core::plan::{Obstacle, RouteSeen, Split};
@@ -85,12 +85,6 @@ fn is_own(route: &DynamicObject) -> bool {
     route.labels().get(RELEASE_LABEL) == Some(&route.name_any())
 }
 
-/// Whether the operator has written a route for this very release, and so may delete it. One that was handed over is
-/// somebody else's work until then.
-fn is_made_for(owners: &[OwnerReference], id: &Identity) -> bool {
-    owners.iter().any(|owner| owner.uid == id.owner.uid)
-}
-
 /// A route of the operator's.
 #[derive(Clone, Debug)]
 struct Own {
@@ -142,9 +136,13 @@ pub(crate) enum Untouchable {
     },
 }
 
-impl From<Untouchable> for RouteSeen {
-    fn from(why: Untouchable) -> Self {
-        Self::Unsupported(Obstacle::GatewayMissing, why.to_string())
+impl Untouchable {
+    fn seen(&self, may_send: bool) -> RouteSeen {
+        RouteSeen::Unsupported {
+            obstacle: Obstacle::GatewayMissing,
+            why: self.to_string(),
+            may_send,
+        }
     }
 }
 
@@ -168,8 +166,16 @@ impl Route {
     /// What the route asks for, and whether every Gateway of it has accepted this generation.
     fn seen(&self, id: &Identity, route: &GatewayRoute) -> RouteSeen {
         let split = match (&route.existing, &self.own) {
-            (None, None) => return RouteSeen::Unsupported(Obstacle::NameTaken, taken(id)),
-            (None, Some(own)) if !is_made_for(&own.owners, id) => return RouteSeen::Missing,
+            (None, None) => {
+                return self.not_ours(
+                    id,
+                    "is not its own: rename it, or the release, or hand it over by the label",
+                );
+            }
+            (None, Some(_)) if !self.is_made_for(id) => {
+                return self.not_ours(id, "is its own once a version is ready, handed over by the label");
+            }
+            (None, Some(own)) if !own.is_owned_by(id) => return RouteSeen::Outdated,
             (None, Some(own)) => {
                 let split = self.split_of(MAIN, id).with_testers(self.tested(id));
                 if own.made_from.as_ref() != Some(&made_from(route)) {
@@ -185,13 +191,38 @@ impl Route {
             }
             (Some(existing), _) => match self.rule(id, existing) {
                 Ok(number) => self.split_of(number, id),
-                Err(why) => return why.into(),
+                Err(why) => return why.seen(self.names(id)),
             },
         };
         match self.gateways.iter().find_map(|gateway| self.refusal(gateway)) {
             None => RouteSeen::Carried(split),
             Some(why) => RouteSeen::Asked { split, why },
         }
+    }
+
+    /// A route of the release's name that is left alone.
+    fn not_ours(&self, id: &Identity, how: &str) -> RouteSeen {
+        let name = &id.name;
+        RouteSeen::Unsupported {
+            obstacle: Obstacle::NameTaken,
+            why: format!(
+                "the HTTPRoute \"{name}\" has the name that this release needs and {how} {RELEASE_LABEL}: {name}"
+            ),
+            may_send: self.names(id),
+        }
+    }
+
+    /// Whether the operator has made the route, for this release or for one of its name before it. One that was handed
+    /// over is somebody else's work until it is written.
+    fn is_made_for(&self, id: &Identity) -> bool {
+        let own = self.own.as_ref();
+        own.is_some_and(|own| own.is_owned_by(id) || self.names(id))
+    }
+
+    /// Whether pods of the release have a place in it.
+    fn names(&self, id: &Identity) -> bool {
+        let mut backends = self.rules.iter().flat_map(|rule| &rule.backends);
+        backends.any(|(backend, _)| id.revision_of(backend).is_some())
     }
 
     fn split_of(&self, rule: usize, id: &Identity) -> Split {
@@ -253,6 +284,10 @@ impl Route {
 }
 
 impl Own {
+    fn is_owned_by(&self, id: &Identity) -> bool {
+        self.owners.iter().any(|owner| owner.uid == id.owner.uid)
+    }
+
     /// Whether it says what the operator would write, beside what the API server completes.
     fn says(&self, wanted: &DynamicObject) -> bool {
         let stands: Option<Value> = serde_json::from_str(&self.spec).ok();
@@ -332,7 +367,7 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 fn none(route: &GatewayRoute) -> RouteSeen {
     match &route.existing {
         None => RouteSeen::Missing,
-        Some(existing) => Untouchable::Missing(existing.name.clone()).into(),
+        Some(existing) => Untouchable::Missing(existing.name.clone()).seen(false),
     }
 }
 
@@ -344,10 +379,12 @@ fn missing(error: &kube::Error, route: &GatewayRoute) -> RouteSeen {
     if status.message.contains("could not find the requested resource")
         || status.message.contains("page not found")
     {
-        return RouteSeen::Unsupported(
-            Obstacle::GatewayMissing,
-            "the cluster has no Gateway API: install its custom resource definitions and a gateway".into(),
-        );
+        return RouteSeen::Unsupported {
+            obstacle: Obstacle::GatewayMissing,
+            why: "the cluster has no Gateway API: install its custom resource definitions and a gateway"
+                .into(),
+            may_send: false,
+        };
     }
     none(route)
 }
@@ -374,15 +411,6 @@ pub(crate) async fn write(
     }
 }
 
-/// Why a route of the release's name is left alone.
-fn taken(id: &Identity) -> String {
-    let name = &id.name;
-    format!(
-        "the HTTPRoute \"{name}\" has the name that this release needs and is not its own: rename it, or the release, \
-         or hand it over by the label {RELEASE_LABEL}: {name}"
-    )
-}
-
 /// Applies the route of the operator's, over whatever somebody has edited in it; one of the same name that is not its own
 /// is left alone.
 async fn apply(api: &Api<DynamicObject>, id: &Identity, mut route: DynamicObject) -> kube::Result<()> {
@@ -391,8 +419,9 @@ async fn apply(api: &Api<DynamicObject>, id: &Identity, mut route: DynamicObject
         if !is_own(&found) {
             return Ok(());
         }
-        // The one that was looked at, and none that has taken its place since.
+        // The one that was looked at, as it was: what has changed since is looked at again.
         route.metadata.uid = found.metadata.uid;
+        route.metadata.resource_version = found.metadata.resource_version;
         params = params.force();
     }
     api.patch(&id.name, &params, &Patch::Apply(route)).await.map(drop)
@@ -401,10 +430,17 @@ async fn apply(api: &Api<DynamicObject>, id: &Identity, mut route: DynamicObject
 /// Removes the route that the operator has made; one of the same name that somebody else made stays.
 async fn remove(api: &Api<DynamicObject>, id: &Identity) -> kube::Result<()> {
     let found = api.get(&id.name).await?;
-    if !is_own(&found) || !is_made_for(found.owner_references(), id) {
+    if !Route::of(&found).is_made_for(id) {
         return Ok(());
     }
-    api.delete(&id.name, &DeleteParams::default()).await.map(drop)
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: found.metadata.uid,
+            resource_version: found.metadata.resource_version,
+        }),
+        ..DeleteParams::default()
+    };
+    api.delete(&id.name, &params).await.map(drop)
 }
 
 /// Writes the backends of a rule and nothing else of a route that somebody else owns. A merge cannot name one of the
@@ -562,7 +598,7 @@ mod tests {
             ("0", "a backend that is not of this release, cart"),
             ("2", "has no rule \"2\""),
         ] {
-            let RouteSeen::Unsupported(_, why) = route.seen(&Identity::of_test(), &borrowed(rule)) else {
+            let RouteSeen::Unsupported { why, .. } = route.seen(&Identity::of_test(), &borrowed(rule)) else {
                 panic!("{rule} is accepted");
             };
             assert!(why.contains(words), "{why}");

@@ -189,7 +189,11 @@ impl Standing {
     /// What the Ingresses send to whom.
     pub(crate) fn seen(&self, id: &Identity, now: Timestamp) -> RouteSeen {
         if let Some((obstacle, why)) = self.obstacle(id, now) {
-            return RouteSeen::Unsupported(obstacle, why);
+            return RouteSeen::Unsupported {
+                obstacle,
+                why,
+                may_send: true,
+            };
         }
         let Some(main) = self.main(id) else {
             return RouteSeen::Missing;

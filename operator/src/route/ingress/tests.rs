@@ -356,7 +356,7 @@ fn what_somebody_else_has_done_is_put_back() {
             RouteSeen::Missing => "is missing".into(),
             RouteSeen::Carried(split) => format!("asks for {}", split.weight(&revision(A))),
             RouteSeen::Asked { split, why } if split.is_empty() => why,
-            other @ (RouteSeen::Asked { .. } | RouteSeen::Outdated | RouteSeen::Unsupported(..)) => {
+            other @ (RouteSeen::Asked { .. } | RouteSeen::Outdated | RouteSeen::Unsupported { .. }) => {
                 panic!("{what}: {other:?}")
             }
         };
@@ -490,7 +490,10 @@ fn each_quirk_is_refused_by_its_name_with_the_object_and_the_remedy() {
     for (name, spec, annotations, obstacle, words) in table {
         let mut world = released();
         world.foreign(name, &spec, &annotations);
-        let RouteSeen::Unsupported(found, why) = world.seen() else {
+        let RouteSeen::Unsupported {
+            obstacle: found, why, ..
+        } = world.seen()
+        else {
             panic!("{obstacle:?} is accepted");
         };
         assert_eq!(found, obstacle, "{why}");
@@ -540,7 +543,7 @@ fn a_rollback_is_written_whatever_stands_in_the_way() {
 fn behind_an_empty_stable_service_a_canary_is_refused_and_a_promotion_moves_the_service() {
     let mut world = released();
     world.ready = vec![B];
-    let RouteSeen::Unsupported(obstacle, why) = world.seen() else {
+    let RouteSeen::Unsupported { obstacle, why, .. } = world.seen() else {
         panic!("an empty Service is accepted");
     };
     assert_eq!(obstacle, Obstacle::StableServiceEmpty, "{why}");

@@ -290,12 +290,12 @@ macro_rules! faults_at_any_call {
                     super::at_any_call(stringify!($name)).await;
                 }
             )*
+        }
 
-            #[test]
-            fn in_any_story() {
-                let told = [$(stringify!($name)),*];
-                assert!(super::STORIES.iter().map(|story| story.name).eq(told));
-            }
+        #[test]
+        fn every_story_is_told_with_faults() {
+            let told = [$(stringify!($name)),*];
+            assert!(STORIES.iter().map(|story| story.name).eq(told));
         }
     };
 }
