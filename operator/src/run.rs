@@ -34,7 +34,7 @@ use crate::owned::Index;
 use crate::reconcile::{pause, reconcile};
 use crate::release::{RELEASE_LABEL, REVISION_LABEL, http_route};
 use crate::route::endpoints::Slice;
-use crate::route::gateway::Route;
+use crate::route::gateway::{self, Route};
 use crate::route::{Selected, ingress};
 use crate::serve::router;
 use crate::tenure::{Guard, Tenure};
@@ -272,10 +272,9 @@ fn carried_by(
         return vec![ObjectRef::new(&name).within(&namespace)];
     }
     those(known, |release| match release.spec.route.kind() {
-        RouteKind::Gateway(_) => {
+        RouteKind::Gateway(carrier) => {
             let own = release.meta().name.as_deref().unwrap_or_default();
-            release.meta().namespace.as_ref() == Some(&namespace)
-                && crate::route::name(own, &release.spec) == name
+            release.meta().namespace.as_ref() == Some(&namespace) && gateway::name(own, carrier) == name
         }
         RouteKind::Ingress(_) | RouteKind::Pods => false,
     })

@@ -38,11 +38,7 @@ pub(crate) async fn read(id: &Identity, route: &GatewayRoute, ctx: &Context) -> 
 }
 
 async fn read_route(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Result<RouteSeen, Error> {
-    let name = route
-        .existing
-        .as_ref()
-        .map_or(&id.name, |existing| &existing.name);
-    match routes(id, ctx).get(name).await {
+    match routes(id, ctx).get(name(&id.name, route)).await {
         Ok(found) => Ok(Route::of(&found).seen(id, route)),
         Err(error) if is_not_found(&error) => Ok(missing(&error, route)),
         Err(error) => Err(Error::api("read the HTTPRoute")(error)),
@@ -51,17 +47,20 @@ async fn read_route(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Resul
 
 /// What watches have shown of it.
 pub(crate) fn glance(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Option<Standing> {
-    let name = route
-        .existing
-        .as_ref()
-        .map_or(&id.name, |existing| &existing.name);
-    let shown = ctx.owned.routes.get(&id.namespace, NOBODY, name).ok()?;
+    let routes = &ctx.owned.routes;
+    let shown = routes.get(&id.namespace, NOBODY, name(&id.name, route)).ok()?;
     Some(Standing {
         route: shown.map_or_else(|| none(route), |shown| shown.seen(id, route)),
         stable_service: stable_service_shown(id, ctx)
             .ok()?
             .and_then(|service| service.revision),
     })
+}
+
+/// Name of the `HTTPRoute` that carries a release's traffic.
+pub(crate) fn name<'a>(release: &'a str, route: &'a GatewayRoute) -> &'a str {
+    let existing = route.existing.as_ref();
+    existing.map_or(release, |existing| &existing.name)
 }
 
 fn routes(id: &Identity, ctx: &Context) -> Api<DynamicObject> {
@@ -175,12 +174,11 @@ impl Route {
             (None, Some(_)) if !self.is_made_for(id) => {
                 return self.not_ours(id, "is its own once a version is ready, handed over by the label");
             }
-            (None, Some(own)) if !own.is_owned_by(id) => return RouteSeen::Outdated,
             (None, Some(own)) => {
-                let split = self.split_of(MAIN, id).with_testers(self.tested(id));
-                if own.made_from.as_ref() != Some(&made_from(route)) {
+                if !own.is_owned_by(id) || own.made_from.as_ref() != Some(&made_from(route)) {
                     return RouteSeen::Outdated;
                 }
+                let split = self.split_of(MAIN, id).with_testers(self.tested(id));
                 if !own.says(&build(id, route, &split)) {
                     return RouteSeen::Asked {
                         split: Split::default(),

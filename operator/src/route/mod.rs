@@ -132,9 +132,10 @@ pub(crate) async fn point(
 
 /// Name of the route that carries a release's traffic.
 pub(crate) fn name<'a>(release: &'a str, spec: &'a ModelReleaseSpec) -> &'a str {
-    spec.route
-        .existing_rule()
-        .map_or(release, |existing| &existing.name)
+    match spec.route.kind() {
+        RouteKind::Gateway(route) => gateway::name(release, route),
+        RouteKind::Ingress(_) | RouteKind::Pods => release,
+    }
 }
 
 /// What the stable-named Service selects.
