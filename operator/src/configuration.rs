@@ -5,13 +5,13 @@
 //! it are made with a key that lies in a Secret beside the release.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
 
 use futures::future::try_join_all;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::api::{Api, PostParams};
 use kube::{Resource, ResourceExt as _};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serin_core::configuration::{Configuration, Content, Need, references};
@@ -51,7 +51,7 @@ struct Entry {
 impl Known {
     /// Names of the releases in a namespace that refer to an object.
     pub(crate) fn referring(&self, namespace: &str, reference: &Reference) -> Vec<String> {
-        let known = self.by_release.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.by_release.lock();
         let refers = |entry: &Entry| {
             let read = entry.read.as_ref();
             entry.references.contains_key(reference)
@@ -66,7 +66,7 @@ impl Known {
 
     /// Forgets a release that is gone, or refers to nothing any more.
     pub(crate) fn forget(&self, namespace: &str, name: &str) {
-        let mut known = self.by_release.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.by_release.lock();
         known.remove(&(namespace.to_owned(), name.to_owned()));
     }
 
@@ -77,7 +77,7 @@ impl Known {
         references: &BTreeMap<Reference, Need>,
         shown: impl Fn(&Reference) -> Result<Option<String>, Unknown>,
     ) -> Option<Configuration> {
-        let known = self.by_release.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.by_release.lock();
         let entry = known.get(&(id.namespace.clone(), id.name.clone()))?;
         let (versions, configuration) = entry.read.as_ref()?;
         let is_shown =
@@ -88,7 +88,7 @@ impl Known {
 
     /// From here on a watch wakes the release: what changes while it is read is read once more.
     fn expect(&self, id: &Identity, references: &BTreeMap<Reference, Need>) {
-        let mut known = self.by_release.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.by_release.lock();
         let entry = Entry {
             references: references.clone(),
             read: None,
@@ -97,7 +97,7 @@ impl Known {
     }
 
     fn note(&self, id: &Identity, versions: Versions, configuration: Configuration) {
-        let mut known = self.by_release.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.by_release.lock();
         if let Some(entry) = known.get_mut(&(id.namespace.clone(), id.name.clone())) {
             entry.read = Some((versions, configuration));
         }

@@ -1,14 +1,17 @@
 //! What every look shares.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
+use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use serin_core::plan::Workload;
 use serin_core::revision::Revision;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use crate::archive::Archive;
 use crate::configuration::Known;
@@ -22,6 +25,8 @@ use crate::route::ingress::Ingress;
 /// Looks that work at once. Each may hold a megabyte, for the first one of a canary reads an hour of samples; and more
 /// of them only keep each other waiting at the API server, until calls are given up.
 const TURNS: usize = 16;
+/// When a watch has shown what was written, whatever its connection went through: longer than one lasts.
+const SHOWN_AT_LAST: Duration = Duration::from_mins(1);
 
 /// Tells the time. Only `main` hands out one that reads the system's.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -46,8 +51,8 @@ pub struct Context {
     pub(crate) known: Known,
     /// Failed looks in a row by release, for the pauses between them.
     pub(crate) failures: Mutex<HashMap<String, u32>>,
-    /// The version of each release that the last status written made.
-    pub(crate) written: Mutex<HashMap<String, u64>>,
+    /// The version of each release that the last status written made, and when.
+    pub(crate) written: Mutex<HashMap<String, (u64, Instant)>>,
 }
 
 /// What watches have shown of the objects that releases own or read.
@@ -143,7 +148,7 @@ impl Context {
 
     /// Notes a failed look; answers how many there have been in a row.
     pub(crate) fn failed(&self, release: &str) -> u32 {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures.lock();
         let count = failures.entry(release.to_owned()).or_default();
         *count = count.saturating_add(1);
         *count
@@ -151,10 +156,7 @@ impl Context {
 
     /// Notes a look that was finished.
     pub(crate) fn succeeded(&self, release: &str) {
-        self.failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(release);
+        self.failures.lock().remove(release);
     }
 
     /// Notes the version of a release that a status made.
@@ -162,28 +164,26 @@ impl Context {
         let Some(version) = version.and_then(|version| version.parse().ok()) else {
             return;
         };
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.insert(release.to_owned(), version);
+        let mut written = self.written.lock();
+        written.insert(release.to_owned(), (version, Instant::now()));
     }
 
     /// Whether a release, as a watch has shown it, is older than the status that was written last. Versions of one
-    /// kind of object are numbers that grow; any that is none is taken for new.
+    /// kind of object are numbers that grow; any that is none is taken for new. So is what a watch still shows when it
+    /// must have come up: then the store was put back to an older state, and numbers begin again.
     pub(crate) fn is_outdated(&self, release: &str, version: Option<String>) -> bool {
-        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.written.lock();
         let shown = version.and_then(|version| version.parse::<u64>().ok());
         written
             .get(release)
             .zip(shown)
-            .is_some_and(|(written, shown)| shown < *written)
+            .is_some_and(|((written, at), shown)| shown < *written && at.elapsed() < SHOWN_AT_LAST)
     }
 
     /// Forgets a release that is gone.
     pub(crate) fn forget(&self, namespace: &str, name: &str) {
         let key = format!("{namespace}/{name}");
-        self.written
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&key);
+        self.written.lock().remove(&key);
         self.succeeded(&key);
         self.known.forget(namespace, name);
         self.metrics.releases().forget(namespace, name);

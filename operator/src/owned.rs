@@ -4,10 +4,10 @@
 //! more: whatever moves a release is planned again on what was read for it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{PoisonError, RwLock};
 
 use kube::ResourceExt;
 use kube::runtime::watcher;
+use parking_lot::RwLock;
 
 use crate::release::RELEASE_LABEL;
 
@@ -51,7 +51,7 @@ impl<V> Default for Index<V> {
 impl<V: Clone> Index<V> {
     /// Everything that the release owns of this kind, by name; none where the watch does not know.
     pub(crate) fn of(&self, namespace: &str, release: &str) -> Option<BTreeMap<String, V>> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.read();
         let key = (namespace.to_owned(), release.to_owned());
         inner
             .is_current
@@ -60,7 +60,7 @@ impl<V: Clone> Index<V> {
 
     /// One object of a release, or of [`NOBODY`], if there is one.
     pub(crate) fn get(&self, namespace: &str, release: &str, name: &str) -> Result<Option<V>, Unknown> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.read();
         if !inner.is_current {
             return Err(Unknown);
         }
@@ -70,7 +70,7 @@ impl<V: Clone> Index<V> {
 
     /// What is picked among the objects of all namespaces; none where the watch does not know.
     pub(crate) fn picked(&self, is_picked: impl Fn(&V) -> bool) -> Option<Vec<V>> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.read();
         let all = inner.shown.values().flat_map(BTreeMap::values);
         inner
             .is_current
@@ -102,7 +102,7 @@ impl<V: Clone> Index<V> {
         view: impl Fn(&K) -> Option<V>,
     ) {
         let put = |shown: &mut Shown<V>, object: &K, view| put(shown, object, whose(object), view);
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.write();
         match said {
             Err(_) => inner.is_current = false,
             Ok(watcher::Event::Init) => inner.arriving.clear(),

@@ -41,6 +41,15 @@ use crate::tenure::{Guard, Tenure};
 
 /// Name of the Lease by which replicas elect a leader.
 const LEASE: &str = "serin-operator";
+/// How long the API server may leave a call, or a page of a list, without a word. It gives up calls itself after a
+/// minute; one that takes longer than this is rather on a connection that the network has lost, and another is tried.
+const CALL_SILENCE: Duration = Duration::from_secs(20);
+/// How long a watch lasts, in seconds, before it is begun anew: what is lost on its connection is found out by then.
+const WATCH: u32 = 40;
+/// A little longer: the watch's own end comes first.
+const WATCH_SILENCE: Duration = Duration::from_secs(50);
+/// An attempt to renew the Lease may take this part of its duration, so that a second one comes in time.
+const ATTEMPTS: u32 = 4;
 
 /// Runs until `stop` turns true or the lead is lost.
 ///
@@ -64,12 +73,14 @@ pub fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> BoxFuture<'
         let config = Config::infer()
             .await
             .context("cannot find the API server: give a kubeconfig or run in a pod")?;
-        let tenure = Tenure::new(Duration::from_secs(args.lease_seconds));
-        let election = client(&config, &metrics, &tenure.renewing())?;
-        let client = client(&config, &metrics, &tenure.confirmed())?;
+        let lease = Duration::from_secs(args.lease_seconds);
+        let tenure = Tenure::new(lease);
+        let election = client(&config, lease / ATTEMPTS, &metrics, &tenure.renewing())?;
+        let watching = client(&config, WATCH_SILENCE, &metrics, &tenure.confirmed())?;
+        let client = client(&config, CALL_SILENCE, &metrics, &tenure.confirmed())?;
         let http = access::builder().build().context("cannot set up HTTP")?;
         let ctx = Arc::new(Context::new(client, http, clock, metrics, archive));
-        let led = lead(&args, election, &tenure, ctx, stop).await;
+        let led = lead(&args, election, &tenure, &watching, ctx, stop).await;
         serving
             .await
             .context("the server of /metrics ended badly")?
@@ -78,9 +89,16 @@ pub fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> BoxFuture<'
     })
 }
 
-/// A client whose calls are guarded, then counted: what the guard holds back is not sent.
-fn client(config: &Config, metrics: &Metrics, guard: &Guard) -> anyhow::Result<Client> {
-    let builder = ClientBuilder::try_from(config.clone()).context("the kubeconfig cannot be used")?;
+/// A client whose calls are guarded, then counted: what the guard holds back is not sent. A connection on which nothing
+/// comes for as long as `silence` is given up, for it may be one of which the network knows nothing any more.
+fn client(config: &Config, silence: Duration, metrics: &Metrics, guard: &Guard) -> anyhow::Result<Client> {
+    let mut config = config.clone();
+    config.connect_timeout = Some(silence);
+    config.read_timeout = Some(silence);
+    config.write_timeout = Some(silence);
+    // The time counts from the request, not from when its connection was used last.
+    config.reset_reader_on_write = true;
+    let builder = ClientBuilder::try_from(config).context("the kubeconfig cannot be used")?;
     Ok(builder.with_layer(metrics.calls()).with_layer(guard).build())
 }
 
@@ -89,6 +107,7 @@ async fn lead(
     args: &Args,
     election: Client,
     tenure: &Tenure,
+    watching: &Client,
     ctx: Arc<Context>,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
@@ -109,7 +128,7 @@ async fn lead(
             ctx.metrics.leading(true);
             tracing::info!(identity = args.identity, "leading");
             tokio::select! {
-                () = control(args, ctx.clone(), stop.clone()) => {}
+                () = control(args, watching, ctx.clone(), stop.clone()) => {}
                 lost = async { leading.wait_for(|leads| !*leads).await.map(|_| ()) } => {
                     lost.context("the election ended")?;
                     anyhow::bail!("the lead was lost; another replica carries on");
@@ -129,10 +148,10 @@ async fn lead(
 }
 
 /// Watches releases and what they own until `stop`.
-async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
+async fn control(args: &Args, client: &Client, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
     let (reader, writer) = reflector::store();
     let seen = ctx.clone();
-    let releases = watcher(api(args, &ctx), pages())
+    let releases = watcher(api(args, client), pages())
         .inspect(move |said| forget_deleted(said, &seen))
         .default_backoff()
         .modify(slim)
@@ -145,18 +164,18 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
     let owned = || pages().labels(RELEASE_LABEL);
 
     let seen = ctx.clone();
-    let workloads = watcher(api::<Deployment>(args, &ctx), owned())
+    let workloads = watcher(api::<Deployment>(args, client), owned())
         .inspect(move |said| seen.owned.workloads.take(said, workload))
         .default_backoff()
         .touched_objects();
     let seen = ctx.clone();
-    let services = watcher(api::<Service>(args, &ctx), owned())
+    let services = watcher(api::<Service>(args, client), owned())
         .inspect(move |said| seen.owned.services.take(said, Selected::of))
         .default_backoff()
         .touched_objects();
     let seen = ctx.clone();
     // All of them: a release may have its traffic from a rule of somebody else's.
-    let routes = watcher(routes_api(args, &ctx), pages())
+    let routes = watcher(routes_api(args, client), pages())
         .inspect(move |said| {
             seen.owned
                 .routes
@@ -164,18 +183,18 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
         })
         .default_backoff()
         .touched_objects();
-    let config_maps = versions::<ConfigMap, _>(args, &ctx, pages(), |owned| &owned.config_maps);
+    let config_maps = versions::<ConfigMap, _>(args, client, &ctx, pages(), |owned| &owned.config_maps);
     // Most Secrets of a cluster are the history of Helm, which no pod reads.
     let read = pages().fields("type!=helm.sh/release.v1");
     let secrets = if args.read_secrets {
-        versions::<Secret, _>(args, &ctx, read, |owned| &owned.secrets).boxed()
+        versions::<Secret, _>(args, client, &ctx, read, |owned| &owned.secrets).boxed()
     } else {
         stream::pending().boxed()
     };
     let (reads_config_map, reads_secret) = (ctx.clone(), ctx.clone());
     let seen = ctx.clone();
     // All of them, too: two that meet on one rule are not what either says.
-    let ingresses = watcher(api::<Ingress>(args, &ctx), pages())
+    let ingresses = watcher(api::<Ingress>(args, client), pages())
         .inspect(move |said| {
             let view = |ingress: &Ingress| Some(ingress::Ingress::of(ingress));
             seen.owned.ingresses.take_by_name(said, view);
@@ -184,7 +203,7 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
         .touched_objects();
     let seen = ctx.clone();
     // They bear the labels of their Service, and are owned by it.
-    let slices = watcher(api::<EndpointSlice>(args, &ctx), owned())
+    let slices = watcher(api::<EndpointSlice>(args, client), owned())
         .inspect(move |said| seen.owned.slices.take(said, Slice::of))
         .default_backoff()
         .touched_objects();
@@ -215,6 +234,7 @@ async fn control(args: &Args, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
 /// Watches the versions of all objects of a kind, and nothing else of them. All of them: a label of ours is on none.
 fn versions<K, F>(
     args: &Args,
+    client: &Client,
     ctx: &Arc<Context>,
     config: watcher::Config,
     index: F,
@@ -224,7 +244,7 @@ where
     F: Fn(&Owned) -> &Index<String> + Send + 'static,
 {
     let seen = ctx.clone();
-    watcher(api::<PartialObjectMeta<K>>(args, ctx), config)
+    watcher(api::<PartialObjectMeta<K>>(args, client), config)
         .inspect(move |said| index(&seen.owned).take(said, version))
         .default_backoff()
         .touched_objects()
@@ -326,26 +346,26 @@ fn those(
 }
 
 /// The objects of a kind in the watched namespace, or in all.
-fn api<K>(args: &Args, ctx: &Context) -> Api<K>
+fn api<K>(args: &Args, client: &Client) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
     match &args.watch_namespace {
-        Some(namespace) => Api::namespaced(ctx.client.clone(), namespace),
-        None => Api::all(ctx.client.clone()),
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
     }
 }
 
-fn routes_api(args: &Args, ctx: &Context) -> Api<DynamicObject> {
+fn routes_api(args: &Args, client: &Client) -> Api<DynamicObject> {
     match &args.watch_namespace {
-        Some(namespace) => Api::namespaced_with(ctx.client.clone(), namespace, &http_route()),
-        None => Api::all_with(ctx.client.clone(), &http_route()),
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &http_route()),
+        None => Api::all_with(client.clone(), &http_route()),
     }
 }
 
 /// Small pages: what a list is parsed from is gone at once, but the memory of the largest one stays.
 fn pages() -> watcher::Config {
-    watcher::Config::default().page_size(50)
+    watcher::Config::default().page_size(50).timeout(WATCH)
 }
 
 /// Drops what nobody reads and what is as large as the rest: who wrote which field, and the manifest once more.

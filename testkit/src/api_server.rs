@@ -31,6 +31,7 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct ApiServer {
     client: Client,
     config: serde_json::Value,
+    port: u16,
     // Dropped in this order: the server before its store, both before their files.
     server: Server,
     store: Server,
@@ -72,9 +73,24 @@ impl ApiServer {
     ///
     /// Errors: the file cannot be written.
     pub fn kubeconfig(&self) -> Result<PathBuf> {
-        let path = self.folder.path().join("kubeconfig");
-        fs::write(&path, self.config.to_string())
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        self.kubeconfig_through(self.port)
+    }
+
+    /// The port of this host on which it answers.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A file by which another process finds the server through another port of this host.
+    ///
+    /// Errors: the file cannot be written.
+    pub fn kubeconfig_through(&self, port: u16) -> Result<PathBuf> {
+        let path = self.folder.path().join(format!("kubeconfig-{port}"));
+        let mut config = self.config.clone();
+        if let Some(server) = config.pointer_mut("/clusters/0/cluster/server") {
+            *server = address(port).into();
+        }
+        fs::write(&path, config.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 
@@ -120,6 +136,7 @@ impl ApiServer {
         Ok(Self {
             client,
             config,
+            port,
             server,
             store,
             folder,
@@ -217,13 +234,17 @@ fn token() -> Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+fn address(port: u16) -> String {
+    format!("https://127.0.0.1:{port}")
+}
+
 /// The certificate is the one that the server makes for itself.
 fn kubeconfig(folder: &Path, port: u16, token: &str) -> serde_json::Value {
     serde_json::json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "test", "cluster": {
-            "server": format!("https://127.0.0.1:{port}"),
+            "server": address(port),
             "certificate-authority": folder.join("certificates/apiserver.crt"),
         }}],
         "users": [{"name": "admin", "user": {"token": token}}],

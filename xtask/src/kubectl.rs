@@ -138,7 +138,7 @@ impl Kubectl {
     }
 
     /// What a person would look at first when a workload does not become ready.
-    fn explain(&self, namespace: &str, workload: &str) -> String {
+    pub(crate) fn explain(&self, namespace: &str, workload: &str) -> String {
         let pods = self
             .get_json(&["--namespace", namespace, "pods"])
             .map(|list| pod_states(&list))

@@ -166,7 +166,7 @@ async fn a_store_that_is_down_is_asked_again_and_one_that_is_up_is_read() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_artifact_that_comes_late_is_served_then() {
     let artifact = Artifact::publish();
     let bytes = artifact.read(MODEL_FILE);

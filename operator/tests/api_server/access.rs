@@ -1,6 +1,6 @@
 //! A Prometheus behind credentials and a certificate of its own, found by a release on a real API server.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::HeaderMap;
@@ -8,6 +8,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::routing::any;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PostParams};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use serin_core::crd::Prometheus;
 use serin_operator::access;
@@ -23,7 +24,7 @@ async fn listener() -> (String, Arc<Mutex<Vec<String>>>) {
             let authorization = headers
                 .get(AUTHORIZATION)
                 .map(|value| value.to_str().unwrap().to_owned());
-            told.lock().unwrap().push(authorization.unwrap_or_default());
+            told.lock().push(authorization.unwrap_or_default());
         }
     };
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -69,7 +70,7 @@ async fn credentials_come_from_secrets_and_what_is_missing_is_named() {
             .await
             .unwrap();
         client.get(&url).send().await.unwrap();
-        assert_eq!(heard.lock().unwrap().pop().as_deref(), Some(header));
+        assert_eq!(heard.lock().pop().as_deref(), Some(header));
         let shown = format!("{client:?}");
         assert!(!shown.contains("t0ken") && !shown.contains("czNjcmV0"), "{shown}");
     }

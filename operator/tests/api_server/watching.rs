@@ -1,5 +1,6 @@
 //! The operator as a process, on a real API server: what wakes it, and what it does not ask again.
 
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
 use serde_json::json;
 use serin_core::crd::ModelRelease;
-use serin_testkit::ApiServer;
+use serin_testkit::{ApiServer, Relay};
 
 const NAME: &str = "recommender";
 /// Long before the operator would look again by itself.
@@ -25,7 +26,7 @@ impl Drop for Operator {
 }
 
 impl Operator {
-    fn start(server: &ApiServer) -> Self {
+    fn start(kubeconfig: &Path) -> Self {
         let process = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--", env!("CARGO_BIN_EXE_serin-operator")])
             .args([
@@ -36,20 +37,60 @@ impl Operator {
                 "--log",
                 "warn",
             ])
-            .env("KUBECONFIG", server.kubeconfig().unwrap())
+            .env("KUBECONFIG", kubeconfig)
             .spawn();
         Self(process.unwrap())
     }
 }
 
 async fn until(api: &Api<ModelRelease>, what: &str, holds: impl Fn(&ModelRelease) -> bool) {
+    within(SOON, api, what, holds).await;
+}
+
+async fn within(
+    deadline: Duration,
+    api: &Api<ModelRelease>,
+    what: &str,
+    holds: impl Fn(&ModelRelease) -> bool,
+) {
     let waited = await_condition(api.clone(), NAME, |release: Option<&ModelRelease>| {
         release.is_some_and(&holds)
     });
-    tokio::time::timeout(SOON, waited)
+    tokio::time::timeout(deadline, waited)
         .await
-        .unwrap_or_else(|_| panic!("not within {SOON:?}: {what}"))
+        .unwrap_or_else(|_| panic!("not within {deadline:?}: {what}"))
         .unwrap();
+}
+
+/// A release whose pods read the ConfigMap `limits`, on a server that knows routes.
+async fn release(server: &ApiServer) -> Api<ModelRelease> {
+    serin_testkit::install(server.client(), serin_testkit::routes())
+        .await
+        .unwrap();
+    let api: Api<ModelRelease> = Api::default_namespaced(server.client());
+    let release: ModelRelease = serde_json::from_value(json!({
+        "apiVersion": "serin.dev/v1alpha1", "kind": "ModelRelease", "metadata": {"name": NAME},
+        "spec": {
+            "model": {"version": "1", "uri": "file:///models/1/", "digest": format!("sha256:{}", "0".repeat(64))},
+            "serving": {"template": {"spec": {"containers": [{
+                "name": "server", "image": "server:1", "ports": [{"name": "http", "containerPort": 8082}],
+                "envFrom": [{"configMapRef": {"name": "limits"}}],
+            }]}}},
+            "route": {"gateway": {"parentRefs": [{"name": "public"}]}},
+            "analysis": {"prometheus": {"url": "http://prometheus:9090"}},
+        },
+    }))
+    .unwrap();
+    api.create(&PostParams::default(), &release).await.unwrap();
+    api
+}
+
+/// Creates the ConfigMap that the pods read.
+async fn configure(server: &ApiServer) {
+    let limits = json!({"metadata": {"name": "limits"}, "data": {"top": "20"}});
+    let limits: ConfigMap = serde_json::from_value(limits).unwrap();
+    let config_maps: Api<ConfigMap> = Api::default_namespaced(server.client());
+    config_maps.create(&PostParams::default(), &limits).await.unwrap();
 }
 
 fn reason(release: &ModelRelease) -> String {
@@ -81,34 +122,14 @@ async fn what_pods_read_wakes_the_operator_and_is_read_once() {
     let Some(server) = ApiServer::start().await.unwrap() else {
         return;
     };
-    serin_testkit::install(server.client(), serin_testkit::routes())
-        .await
-        .unwrap();
-    let api: Api<ModelRelease> = Api::default_namespaced(server.client());
-    let release: ModelRelease = serde_json::from_value(json!({
-        "apiVersion": "serin.dev/v1alpha1", "kind": "ModelRelease", "metadata": {"name": NAME},
-        "spec": {
-            "model": {"version": "1", "uri": "file:///models/1/", "digest": format!("sha256:{}", "0".repeat(64))},
-            "serving": {"template": {"spec": {"containers": [{
-                "name": "server", "image": "server:1", "ports": [{"name": "http", "containerPort": 8082}],
-                "envFrom": [{"configMapRef": {"name": "limits"}}],
-            }]}}},
-            "route": {"gateway": {"parentRefs": [{"name": "public"}]}},
-            "analysis": {"prometheus": {"url": "http://prometheus:9090"}},
-        },
-    }))
-    .unwrap();
-    api.create(&PostParams::default(), &release).await.unwrap();
-    let _operator = Operator::start(&server);
+    let api = release(&server).await;
+    let _operator = Operator::start(&server.kubeconfig().unwrap());
     until(&api, "it waits for its configuration", |release| {
         reason(release) == "ConfigurationMissing"
     })
     .await;
 
-    let limits = json!({"metadata": {"name": "limits"}, "data": {"top": "20"}});
-    let limits: ConfigMap = serde_json::from_value(limits).unwrap();
-    let config_maps: Api<ConfigMap> = Api::default_namespaced(server.client());
-    config_maps.create(&PostParams::default(), &limits).await.unwrap();
+    configure(&server).await;
     until(&api, "its pods start", |release| {
         reason(release) == "PodsStarting"
     })
@@ -134,4 +155,29 @@ async fn what_pods_read_wakes_the_operator_and_is_read_once() {
         counted[1] > 0.0 && counted[1..].iter().all(|count| *count == counted[1]),
         "{counted:?}"
     );
+}
+
+#[tokio::test]
+async fn connections_that_the_network_has_forgotten_hold_up_a_release_for_no_longer_than_a_watch_lasts() {
+    // Nobody ever ends such a connection: without a limit of its own the operator would be awake again after five
+    // minutes, or never.
+    const FOUND_OUT: Duration = Duration::from_mins(2);
+    let Some(server) = ApiServer::start().await.unwrap() else {
+        return;
+    };
+    let api = release(&server).await;
+    let network = Relay::to(server.port()).await.unwrap();
+    let mut operator = Operator::start(&server.kubeconfig_through(network.port()).unwrap());
+    until(&api, "it waits for its configuration", |release| {
+        reason(release) == "ConfigurationMissing"
+    })
+    .await;
+
+    network.forget();
+    configure(&server).await;
+    within(FOUND_OUT, &api, "its pods start", |release| {
+        reason(release) == "PodsStarting"
+    })
+    .await;
+    assert!(operator.0.try_wait().unwrap().is_none(), "it has kept the lead");
 }

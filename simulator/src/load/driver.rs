@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use hyper::{HeaderMap, Request, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use url::Url;
@@ -111,7 +112,7 @@ impl Live {
     /// Reads or changes the counts; keep it short, for the driver waits meanwhile.
     pub fn with<T>(&self, act: impl FnOnce(&mut Tally) -> T) -> T {
         // A panic elsewhere cannot leave counters half changed in a way that matters more than going on counting.
-        act(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.tally.lock())
     }
 }
 

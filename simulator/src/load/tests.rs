@@ -1,10 +1,11 @@
 //! A load against real sockets, where the server's own counts are the witness.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::driver::{Live, Plan, Target, drive};
@@ -80,7 +81,7 @@ async fn every_request_is_counted_as_what_it_came_to() {
     let seen = witness.clone();
     let address = serve_raw(move |path| {
         let (name, reply) = misbehave(path);
-        *seen.lock().unwrap().entry(name.to_owned()).or_default() += 1;
+        *seen.lock().entry(name.to_owned()).or_default() += 1;
         reply
     })
     .await;
@@ -93,7 +94,7 @@ async fn every_request_is_counted_as_what_it_came_to() {
     .await;
 
     let tally: Tally = live.with(|tally| tally.clone());
-    let witness = witness.lock().unwrap().clone();
+    let witness = witness.lock().clone();
     let counts = &tally.totals.counts;
     assert_eq!(tally.totals.sent, 400);
     assert_eq!(counts.finished(), 400);
@@ -147,7 +148,7 @@ async fn a_slow_server_slows_no_request_down_and_hides_no_waiting() {
     // A server that does one request at a time, 20 ms each, is asked every 10 ms.
     let turn = Arc::new(Mutex::new(()));
     let address = serve_raw(move |_| {
-        let _mine = turn.lock().unwrap();
+        let _mine = turn.lock();
         std::thread::sleep(Duration::from_millis(20));
         Reply::Send(good("a"))
     })

@@ -1,6 +1,6 @@
 //! The user and movie APIs over HTTP, with their rate limit.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Path, Request, State};
@@ -9,6 +9,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::records;
@@ -77,7 +78,7 @@ pub fn router(population: Arc<Population>, seed: u64, per_second: f64) -> Router
 
 async fn limited(State(limit): State<Limit>, request: Request, next: Next) -> Response {
     let granted = {
-        let mut bucket = limit.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bucket = limit.bucket.lock();
         bucket.take(limit.start.elapsed())
     };
     if granted {

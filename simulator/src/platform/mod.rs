@@ -12,12 +12,13 @@ mod tests;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -122,11 +123,7 @@ impl Tap {
 
     /// Writes a line, damaged or repeated as chance will have it.
     pub fn write(&self, line: &Line) {
-        let (text, noise) = self
-            .injector
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pass(line);
+        let (text, noise) = self.injector.lock().pass(line);
         let copies = if noise == Some(crate::noise::Noise::Duplicate) {
             2
         } else {
@@ -157,7 +154,7 @@ impl World {
 
     /// Looks at the viewers or tells them something; keep it short.
     pub fn with<T>(&self, act: impl FnOnce(&mut Viewers) -> T) -> T {
-        act(&mut self.viewers.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.viewers.lock())
     }
 }
 

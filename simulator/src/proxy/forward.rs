@@ -1,6 +1,6 @@
 //! The reverse proxy itself: spoils or forwards one request at a time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,6 +13,7 @@ use axum::routing::get;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
 use tokio::time::sleep;
 use url::Url;
 
@@ -179,7 +180,7 @@ async fn answer(State(proxy): State<Proxy>, request: Request) -> Response {
 
 async fn spoil_or_forward(proxy: &Proxy, request: Request) -> Response {
     let fate = {
-        let mut chance = proxy.chance.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut chance = proxy.chance.lock();
         let (number, random) = &mut *chance;
         let fate = proxy.faults.fate(*number, random);
         *number = number.saturating_add(1);

@@ -11,7 +11,7 @@ pub mod metrics;
 mod tests;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -30,6 +30,7 @@ use crate::stop::Stop;
 use faults::Faults;
 use forward::{Identity, Proxy};
 use metrics::Metrics;
+use parking_lot::Mutex;
 
 /// Settings of `proxy`.
 #[derive(Debug, Clone, Args)]

@@ -7,7 +7,7 @@ use console::style;
 use serde_json::{Value, json};
 
 use super::facts::Facts;
-use super::install::{NAMESPACE, RELEASE, Scene};
+use super::install::{NAMESPACE, OPERATOR_NAMESPACE, RELEASE, Scene};
 use super::load::{Load, RATE};
 use super::release::{Release, pod_uids};
 use crate::progress::{Progress, Step};
@@ -134,6 +134,11 @@ pub(crate) fn until(
         } else {
             Look::NotYet(line)
         })
+    })
+    .with_context(|| {
+        scene
+            .kubectl
+            .explain(OPERATOR_NAMESPACE, "deployment/serin-operator")
     })?;
     step.done();
     Ok(found)

@@ -2,11 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use parking_lot::Mutex;
 
 /// What becomes of the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +118,7 @@ impl Liar {
 
     /// From now on answers are spoiled so.
     pub(crate) fn tell(&self, lie: Lie) {
-        *self.lie.lock().unwrap_or_else(PoisonError::into_inner) = lie;
+        *self.lie.lock() = lie;
     }
 }
 
@@ -133,7 +134,7 @@ fn answer(mut operator: TcpStream, prometheus: SocketAddr, told: &Mutex<Lie>) ->
     }
     let head = String::from_utf8_lossy(&request);
     let line = head.lines().next().unwrap_or_default();
-    let lie = *told.lock().unwrap_or_else(PoisonError::into_inner);
+    let lie = *told.lock();
     if lie == Lie::Late {
         thread::sleep(Duration::from_secs(20));
     }

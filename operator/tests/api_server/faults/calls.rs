@@ -3,8 +3,8 @@
 
 use std::fmt;
 use std::future::pending;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, FutureExt as _};
@@ -16,6 +16,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tower::{BoxError, Layer, Service};
 
@@ -54,10 +55,7 @@ impl Calls {
     /// Counts a call; answers its fate, if it has one.
     pub(crate) fn next(&self, name: String) -> Option<Fate> {
         let number = self.made.fetch_add(1, Ordering::SeqCst) + 1;
-        self.names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(name);
+        self.names.lock().push(name);
         self.fault.filter(|(at, _)| *at == number).map(|(_, fate)| fate)
     }
 
@@ -69,7 +67,7 @@ impl Calls {
 
     /// The calls so far, in their order.
     pub(crate) fn names(&self) -> Vec<String> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.names.lock().clone()
     }
 }
 

@@ -2,7 +2,7 @@
 //! traffic, and a clock that moves by turns.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -19,6 +19,7 @@ use kube::core::DeserializeGuard;
 use kube::{Client, ResourceExt as _};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use serin_core::crd::{ModelRelease, REQUEST_ANNOTATION};
 use serin_operator::{Archive, Context, Metrics, reconcile};
@@ -490,7 +491,7 @@ fn telling(event: &Event) -> Value {
 }
 
 fn lock(traffic: &Mutex<Traffic>) -> MutexGuard<'_, Traffic> {
-    traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    traffic.lock()
 }
 
 /// An operator that has just been started.
