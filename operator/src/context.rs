@@ -25,8 +25,6 @@ use crate::route::ingress::Ingress;
 /// Looks that work at once. Each may hold a megabyte, for the first one of a canary reads an hour of samples; and more
 /// of them only keep each other waiting at the API server, until calls are given up.
 const TURNS: usize = 16;
-/// When a watch has shown what was written, whatever its connection went through: longer than one lasts.
-const SHOWN_AT_LAST: Duration = Duration::from_mins(1);
 
 /// Tells the time. Only `main` hands out one that reads the system's.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -168,16 +166,23 @@ impl Context {
         written.insert(release.to_owned(), (version, Instant::now()));
     }
 
-    /// Whether a release, as a watch has shown it, is older than the status that was written last. Versions of one
-    /// kind of object are numbers that grow; any that is none is taken for new. So is what a watch still shows when it
-    /// must have come up: then the store was put back to an older state, and numbers begin again.
-    pub(crate) fn is_outdated(&self, release: &str, version: Option<String>) -> bool {
+    /// How long ago a status was written that is newer than this version of a release; none where none is. Versions of
+    /// one kind of object are numbers that grow; any that is none is taken for new.
+    pub(crate) fn behind(&self, release: &str, version: Option<String>) -> Option<Duration> {
+        let shown = version.and_then(|version| version.parse::<u64>().ok())?;
         let written = self.written.lock();
-        let shown = version.and_then(|version| version.parse::<u64>().ok());
-        written
-            .get(release)
-            .zip(shown)
-            .is_some_and(|((written, at), shown)| shown < *written && at.elapsed() < SHOWN_AT_LAST)
+        let (newest, at) = written.get(release)?;
+        (shown < *newest).then(|| at.elapsed())
+    }
+
+    /// Notes the version of a release that is read now: the newest one, even where its number is smaller, for a store
+    /// that was put back to an older state begins its numbers again.
+    pub(crate) fn has_read(&self, release: &str, version: Option<String>) {
+        let version = version.and_then(|version| version.parse().ok());
+        let mut written = self.written.lock();
+        if let (Some(version), Some((newest, _))) = (version, written.get_mut(release)) {
+            *newest = version;
+        }
     }
 
     /// Forgets a release that is gone.

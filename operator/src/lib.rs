@@ -9,6 +9,7 @@ pub mod args;
 mod build;
 mod configuration;
 mod context;
+mod election;
 mod error;
 mod metrics;
 mod observe;

@@ -24,6 +24,8 @@ use crate::release::{FINALIZER, Identity};
 
 /// How soon a watch is expected to show what was written.
 const SHOWN_WITHIN: Duration = Duration::from_millis(200);
+/// How long it is waited for. Then the release is read.
+const SHOWN_AT_LAST: Duration = Duration::from_secs(5);
 /// Longest pause after failed looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -122,9 +124,23 @@ async fn visit(
     };
     let key = key(release);
     // What a state before the last one wants may be what the last one has ended: an abort is not undone for a moment.
-    if ctx.is_outdated(&key, release.resource_version()) {
-        return Ok(Next::requeue(SHOWN_WITHIN));
-    }
+    let read;
+    let release = match ctx.behind(&key, release.resource_version()) {
+        None => release,
+        Some(behind) if behind < SHOWN_AT_LAST => return Ok(Next::requeue(SHOWN_WITHIN)),
+        Some(_) => {
+            let Some(found) = api(release, ctx)
+                .get_opt(&release.name_any())
+                .await
+                .map_err(Error::api("read the release"))?
+            else {
+                return Ok(Next::await_change());
+            };
+            ctx.has_read(&key, found.resource_version());
+            read = found;
+            &read
+        }
+    };
     let done = if is_finalized(release) {
         look(release, ctx, &mut turn).await
     } else {
@@ -147,8 +163,7 @@ fn is_finalized(release: &ModelRelease) -> bool {
 
 /// Puts the finalizer before the first look, or takes leave of a release that is being deleted.
 async fn come_or_go(release: &ModelRelease, ctx: &Context, turn: &mut Turn<'_>) -> Result<Next, Error> {
-    let api: Api<ModelRelease> =
-        Api::namespaced(ctx.client.clone(), &release.namespace().unwrap_or_default());
+    let api = api(release, ctx);
     let done = finalizer(&api, FINALIZER, Arc::new(release.clone()), |event| async {
         match event {
             Event::Apply(release) => look(&release, ctx, turn).await,
@@ -186,6 +201,11 @@ pub(crate) fn pause(release: &Arc<DeserializeGuard<ModelRelease>>, error: &Error
     let pause =
         Duration::from_millis(200).saturating_mul(2u32.saturating_pow(times.saturating_sub(1).min(16)));
     Next::requeue(pause.min(LONGEST_PAUSE))
+}
+
+/// The releases of its namespace.
+fn api(release: &ModelRelease, ctx: &Context) -> Api<ModelRelease> {
+    Api::namespaced(ctx.client.clone(), &release.namespace().unwrap_or_default())
 }
 
 fn key(release: &ModelRelease) -> String {

@@ -19,15 +19,16 @@ use kube::runtime::controller::Controller;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, reflector, watcher};
 use kube::{Client, Config, Resource, ResourceExt};
-use kube_lease_manager::LeaseManagerBuilder;
 use serin_core::crd::{Arm, ModelRelease, Reference, ReferenceKind, RouteKind};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tower::timeout::TimeoutLayer;
 
 use crate::access;
 use crate::archive::Archive;
 use crate::args::Args;
 use crate::context::{Clock, Context, Owned};
+use crate::election::{self, Election};
 use crate::metrics::Metrics;
 use crate::observe::workload;
 use crate::owned::Index;
@@ -39,17 +40,15 @@ use crate::route::{Selected, ingress};
 use crate::serve::router;
 use crate::tenure::{Guard, Tenure};
 
-/// Name of the Lease by which replicas elect a leader.
-const LEASE: &str = "serin-operator";
-/// How long the API server may leave a call, or a page of a list, without a word. It gives up calls itself after a
-/// minute; one that takes longer than this is rather on a connection that the network has lost, and another is tried.
-const CALL_SILENCE: Duration = Duration::from_secs(20);
-/// How long a watch lasts, in seconds, before it is begun anew: what is lost on its connection is found out by then.
+/// How long the API server may take to begin an answer, and may then leave it without another word. It gives up calls
+/// itself after a minute; what takes longer than this is rather on a connection that the network has lost.
+const SILENCE: Duration = Duration::from_secs(20);
+/// How long a watch lasts, in seconds, before it is begun anew: `kube` finds out 5 s later that it is dead.
 const WATCH: u32 = 40;
-/// A little longer: the watch's own end comes first.
-const WATCH_SILENCE: Duration = Duration::from_secs(50);
-/// An attempt to renew the Lease may take this part of its duration, so that a second one comes in time.
-const ATTEMPTS: u32 = 4;
+/// How long nothing may come on the connection of a watch: so long that its own end comes first.
+const WATCH_SILENCE: Duration = Duration::from_secs(60);
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// Runs until `stop` turns true or the lead is lost.
 ///
@@ -75,12 +74,13 @@ pub fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> BoxFuture<'
             .context("cannot find the API server: give a kubeconfig or run in a pod")?;
         let lease = Duration::from_secs(args.lease_seconds);
         let tenure = Tenure::new(lease);
-        let election = client(&config, lease / ATTEMPTS, &metrics, &tenure.renewing())?;
-        let watching = client(&config, WATCH_SILENCE, &metrics, &tenure.confirmed())?;
-        let client = client(&config, CALL_SILENCE, &metrics, &tenure.confirmed())?;
+        let patience = election::patience(lease);
+        let electing = client(&config, [patience; 2], &metrics, &tenure.renewing())?;
+        let watching = client(&config, [SILENCE, WATCH_SILENCE], &metrics, &tenure.confirmed())?;
+        let client = client(&config, [SILENCE; 2], &metrics, &tenure.confirmed())?;
         let http = access::builder().build().context("cannot set up HTTP")?;
         let ctx = Arc::new(Context::new(client, http, clock, metrics, archive));
-        let led = lead(&args, election, &tenure, &watching, ctx, stop).await;
+        let led = lead(&args, &electing, &tenure, &watching, ctx, stop).await;
         serving
             .await
             .context("the server of /metrics ended badly")?
@@ -89,48 +89,54 @@ pub fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> BoxFuture<'
     })
 }
 
-/// A client whose calls are guarded, then counted: what the guard holds back is not sent. A connection on which nothing
-/// comes for as long as `silence` is given up, for it may be one of which the network knows nothing any more.
-fn client(config: &Config, silence: Duration, metrics: &Metrics, guard: &Guard) -> anyhow::Result<Client> {
+/// A client whose calls are guarded, then counted: what the guard holds back is not sent.
+///
+/// The first limit is that of the time until an answer begins, the second that of the silence on its connection then.
+/// Without them a call on a connection of which the network knows nothing any more would wait for ever.
+fn client(
+    config: &Config,
+    [answer, silence]: [Duration; 2],
+    metrics: &Metrics,
+    guard: &Guard,
+) -> anyhow::Result<Client> {
     let mut config = config.clone();
-    config.connect_timeout = Some(silence);
+    config.connect_timeout = Some(CONNECT.min(answer));
     config.read_timeout = Some(silence);
     config.write_timeout = Some(silence);
     // The time counts from the request, not from when its connection was used last.
     config.reset_reader_on_write = true;
     let builder = ClientBuilder::try_from(config).context("the kubeconfig cannot be used")?;
-    Ok(builder.with_layer(metrics.calls()).with_layer(guard).build())
+    Ok(builder
+        .with_layer(&TimeoutLayer::new(answer))
+        .with_layer(metrics.calls())
+        .with_layer(guard)
+        .build())
 }
 
 /// Waits for the lead, works while it lasts, and gives it back.
 async fn lead(
     args: &Args,
-    election: Client,
+    electing: &Client,
     tenure: &Tenure,
     watching: &Client,
     ctx: Arc<Context>,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let manager = LeaseManagerBuilder::new(election, LEASE)
-        .with_namespace(&args.namespace)
-        .with_identity(&args.identity)
-        .with_duration(args.lease_seconds)
-        .with_grace((args.lease_seconds / 2).max(1))
-        .build()
-        .await
-        .context("cannot use the Lease")?;
-    let (mut leading, term) = manager.watch().await;
+    let mut election = tokio::select! {
+        () = stopped(stop.clone()) => return Ok(()),
+        standing = Election::stand(args, electing) => standing?,
+    };
     tracing::info!(identity = args.identity, "waiting for the lead");
     tokio::select! {
         () = stopped(stop.clone()) => {}
-        waited = async { leading.wait_for(|leads| *leads).await.map(|_| ()) } => {
-            waited.context("the election ended")?;
+        won = election.until(true) => {
+            won?;
             ctx.metrics.leading(true);
             tracing::info!(identity = args.identity, "leading");
             tokio::select! {
                 () = control(args, watching, ctx.clone(), stop.clone()) => {}
-                lost = async { leading.wait_for(|leads| !*leads).await.map(|_| ()) } => {
-                    lost.context("the election ended")?;
+                lost = election.until(false) => {
+                    lost?;
                     anyhow::bail!("the lead was lost; another replica carries on");
                 }
             }
@@ -138,13 +144,7 @@ async fn lead(
     }
     ctx.metrics.leading(false);
     tenure.end();
-    drop(leading);
-    let manager = term
-        .await
-        .context("the election ended badly")?
-        .context("cannot end the term")?;
-    manager.release().await.context("cannot give the lead back")?;
-    Ok(())
+    election.resign().await
 }
 
 /// Watches releases and what they own until `stop`.

@@ -9,10 +9,13 @@ mod routes;
 mod scaling;
 mod world;
 
+use std::time::{Duration, Instant};
+
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use serde_json::Value;
 use serin_testkit::ApiServer;
+use tokio::time::sleep;
 
 use crate::faults::calls::{Calls, Fate};
 use crate::faults::world::{Deed, GATEWAY, INGRESS, PODS, START, TURN, World};
@@ -317,7 +320,8 @@ async fn at_any_call(name: &str) {
 }
 
 #[tokio::test]
-async fn a_look_at_an_object_that_is_outdated_makes_no_call() {
+async fn a_look_at_an_object_that_is_outdated_makes_no_call_and_reads_it_when_the_watch_does_not_come_up() {
+    const COME_UP: Duration = Duration::from_secs(30);
     let Some(server) = ApiServer::start().await.unwrap() else {
         return;
     };
@@ -345,4 +349,17 @@ async fn a_look_at_an_object_that_is_outdated_makes_no_call() {
         world.calls.names().split_off(calls)
     );
     assert_eq!(world.seen().await, seen, "the canary gets no traffic back");
+
+    let waited = Instant::now();
+    while world.calls.names().len() == calls {
+        assert!(waited.elapsed() < COME_UP, "nothing is read");
+        sleep(Duration::from_millis(100)).await;
+        world.look_at(&soaking).await;
+    }
+    let mut made = world.calls.names().split_off(calls);
+    made.retain(|call| !is_read(call));
+    assert!(
+        !made.iter().any(|call| call.contains("httproutes")),
+        "the canary gets no traffic back: {made:?}"
+    );
 }
