@@ -13,7 +13,7 @@ mod scenes;
 mod shifts;
 mod testers;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use console::style;
 use serde_json::Value;
 
@@ -21,6 +21,9 @@ use crate::cluster;
 use crate::demo;
 use crate::progress::Progress;
 use crate::settings::Settings;
+
+/// Exit code of a process that SIGINT has ended, as shells count.
+const INTERRUPTED: i32 = 128 + 2;
 
 /// What is played after the story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +71,11 @@ pub(crate) fn unanswered(report: &Value) -> [u64; 3] {
     ["lost", "failed", "inFlight"].map(|name| report["totals"][name].as_u64().unwrap_or(u64::MAX))
 }
 
-/// Plays everything on a cluster of its own and removes it afterwards, whatever happened.
+/// Plays everything on a cluster of its own and removes it afterwards, whatever happened, a Ctrl-C included.
 ///
 /// Errors: a check that failed, or a part that cannot be started; a leftover that cannot be removed.
 pub(crate) fn run(settings: &Settings, progress: &Progress, what: What) -> Result<()> {
+    remove_when_interrupted(settings, progress)?;
     cluster::down(settings, progress)?;
     let played = play(settings, progress, what);
     let removed = cluster::down(settings, progress);
@@ -86,6 +90,19 @@ pub(crate) fn run(settings: &Settings, progress: &Progress, what: What) -> Resul
         return Ok(());
     }
     bail!("end to end: {}", checks.failed.join("; "))
+}
+
+/// The processes of a cluster are in no terminal's group: nobody else ends them.
+fn remove_when_interrupted(settings: &Settings, progress: &Progress) -> Result<()> {
+    let (settings, progress) = (settings.clone(), progress.clone());
+    ctrlc::set_handler(move || {
+        progress.say("interrupted");
+        if let Err(error) = cluster::down(&settings, &progress) {
+            progress.say(format!("error: {error:#}"));
+        }
+        std::process::exit(INTERRUPTED);
+    })
+    .context("cannot wait for Ctrl-C")
 }
 
 fn play(settings: &Settings, progress: &Progress, what: What) -> Result<Checks> {
