@@ -19,8 +19,8 @@ pub struct Args {
     #[arg(long, env = "SERIN_IDENTITY", default_value = "serin-operator")]
     pub identity: String,
     /// How long a leader that has gone silent is waited for, in seconds.
-    #[arg(long, env = "SERIN_LEASE_SECONDS", default_value_t = 10)]
-    pub lease_seconds: u64,
+    #[arg(long, env = "SERIN_LEASE_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..))]
+    pub lease_seconds: u32,
     /// Directory of an object store for the records of decisions, for example `s3://bucket/records/` or
     /// `file:///records/`; none are kept where absent. Credentials of S3 come from the usual variables.
     #[arg(long, env = "SERIN_RECORDS")]

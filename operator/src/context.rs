@@ -185,12 +185,17 @@ impl Context {
         }
     }
 
-    /// Forgets a release that is gone.
+    /// Forgets a release that takes its leave; but not what was written, for what a watch that is behind still shows of
+    /// it must not be acted on.
     pub(crate) fn forget(&self, namespace: &str, name: &str) {
-        let key = format!("{namespace}/{name}");
-        self.written.lock().remove(&key);
-        self.succeeded(&key);
+        self.succeeded(&format!("{namespace}/{name}"));
         self.known.forget(namespace, name);
         self.metrics.releases().forget(namespace, name);
+    }
+
+    /// Forgets a release that a watch has shown to be gone.
+    pub(crate) fn has_gone(&self, namespace: &str, name: &str) {
+        self.forget(namespace, name);
+        self.written.lock().remove(&format!("{namespace}/{name}"));
     }
 }

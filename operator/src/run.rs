@@ -23,6 +23,7 @@ use serin_core::crd::{Arm, ModelRelease, Reference, ReferenceKind, RouteKind};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::timeout::TimeoutLayer;
+use tower::util::option_layer;
 
 use crate::access;
 use crate::archive::Archive;
@@ -65,22 +66,26 @@ pub fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> BoxFuture<'
             .map(Archive::open)
             .transpose()?
             .map(Arc::new);
+        let (working, worked) = watch::channel(false);
         let serving = axum::serve(listener, router(metrics.clone(), archive.clone()))
-            .with_graceful_shutdown(stopped(stop.clone()));
+            .with_graceful_shutdown(stopped(worked));
         let serving = tokio::spawn(serving.into_future());
 
         let config = Config::infer()
             .await
             .context("cannot find the API server: give a kubeconfig or run in a pod")?;
-        let lease = Duration::from_secs(args.lease_seconds);
+        let lease = Duration::from_secs(u64::from(args.lease_seconds));
         let tenure = Tenure::new(lease);
-        let patience = election::patience(lease);
-        let electing = client(&config, [patience; 2], &metrics, &tenure.renewing())?;
-        let watching = client(&config, [SILENCE, WATCH_SILENCE], &metrics, &tenure.confirmed())?;
-        let client = client(&config, [SILENCE; 2], &metrics, &tenure.confirmed())?;
+        let guard = || Some(tenure.guard());
+        let electing = client(&config, [election::patience(lease); 2], &metrics, None)?;
+        let watching = client(&config, [SILENCE, WATCH_SILENCE], &metrics, guard())?;
+        let client = client(&config, [SILENCE; 2], &metrics, guard())?;
         let http = access::builder().build().context("cannot set up HTTP")?;
         let ctx = Arc::new(Context::new(client, http, clock, metrics, archive));
-        let led = lead(&args, &electing, &tenure, &watching, ctx, stop).await;
+        let election = Election::stand(&args, electing, tenure.clone(), ctx.clock.clone());
+        let led = lead(&args, election, &tenure, &watching, ctx, stop).await;
+        // Whatever ended: a process that is of no use any more answers no probe.
+        drop(working);
         serving
             .await
             .context("the server of /metrics ended badly")?
@@ -89,7 +94,7 @@ pub fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> BoxFuture<'
     })
 }
 
-/// A client whose calls are guarded, then counted: what the guard holds back is not sent.
+/// A client whose calls are counted; what a guard holds back is not sent, and not counted.
 ///
 /// The first limit is that of the time until an answer begins, the second that of the silence on its connection then.
 /// Without them a call on a connection of which the network knows nothing any more would wait for ever.
@@ -97,7 +102,7 @@ fn client(
     config: &Config,
     [answer, silence]: [Duration; 2],
     metrics: &Metrics,
-    guard: &Guard,
+    guard: Option<Guard>,
 ) -> anyhow::Result<Client> {
     let mut config = config.clone();
     config.connect_timeout = Some(CONNECT.min(answer));
@@ -109,41 +114,37 @@ fn client(
     Ok(builder
         .with_layer(&TimeoutLayer::new(answer))
         .with_layer(metrics.calls())
-        .with_layer(guard)
+        .with_layer(&option_layer(guard))
         .build())
 }
 
 /// Waits for the lead, works while it lasts, and gives it back.
 async fn lead(
     args: &Args,
-    electing: &Client,
+    mut election: Election,
     tenure: &Tenure,
     watching: &Client,
     ctx: Arc<Context>,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let mut election = tokio::select! {
-        () = stopped(stop.clone()) => return Ok(()),
-        standing = Election::stand(args, electing) => standing?,
-    };
     tracing::info!(identity = args.identity, "waiting for the lead");
-    tokio::select! {
-        () = stopped(stop.clone()) => {}
+    let led = tokio::select! {
+        () = stopped(stop.clone()) => Ok(()),
         won = election.until(true) => {
             won?;
             ctx.metrics.leading(true);
             tracing::info!(identity = args.identity, "leading");
             tokio::select! {
-                () = control(args, watching, ctx.clone(), stop.clone()) => {}
+                () = control(args, watching, ctx.clone(), stop.clone()) => Ok(()),
                 lost = election.until(false) => {
-                    lost?;
-                    anyhow::bail!("the lead was lost; another replica carries on");
+                    lost.and_then(|()| anyhow::bail!("the lead was lost; another replica carries on"))
                 }
             }
         }
-    }
+    };
     ctx.metrics.leading(false);
     tenure.end();
+    led?;
     election.resign().await
 }
 
@@ -276,7 +277,7 @@ fn reading<K: ResourceExt>(
 /// Most releases take their leave; one whose finalizer somebody else removed is only seen to be gone.
 fn forget_deleted(said: &watcher::Result<watcher::Event<DeserializeGuard<ModelRelease>>>, ctx: &Context) {
     if let Ok(watcher::Event::Delete(release)) = said {
-        ctx.forget(&release.namespace().unwrap_or_default(), &release.name_any());
+        ctx.has_gone(&release.namespace().unwrap_or_default(), &release.name_any());
     }
 }
 

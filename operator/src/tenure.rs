@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::http::{Method, Request, Response};
-use futures::future::{BoxFuture, FutureExt as _};
+use futures::future::{Either, Ready, ready};
 use kube::client::Body;
 use parking_lot::Mutex;
 use tower::{BoxError, Layer, Service};
@@ -42,7 +42,7 @@ impl Tenure {
         Self::by(Arc::new(Instant::now), lease)
     }
 
-    fn by(now: Monotonic, lease: Duration) -> Self {
+    pub(crate) fn by(now: Monotonic, lease: Duration) -> Self {
         Self {
             length: lease.saturating_sub(lease / RESERVE),
             until: Arc::default(),
@@ -55,44 +55,31 @@ impl Tenure {
         *self.until.lock() = None;
     }
 
-    fn renewed(&self, at: Instant) {
+    /// What the clock of the term shows.
+    pub(crate) fn now(&self) -> Instant {
+        (self.now)()
+    }
+
+    /// Begins the term anew: the Lease was renewed by what was sent after this moment.
+    pub(crate) fn renewed(&self, at: Instant) {
         *self.until.lock() = at.checked_add(self.length);
     }
 
-    fn holds(&self) -> bool {
+    /// Whether it lasts.
+    pub(crate) fn holds(&self) -> bool {
         let until = *self.until.lock();
-        until.is_some_and(|until| (self.now)() < until)
+        until.is_some_and(|until| self.now() < until)
     }
 
-    /// For the client of the election: each of its writes that is accepted begins the term anew.
-    pub(crate) fn renewing(&self) -> Guard {
-        Guard {
-            tenure: self.clone(),
-            role: Role::Renews,
-        }
+    /// For every client but that of the election: it writes during the term.
+    pub(crate) fn guard(&self) -> Guard {
+        Guard(self.clone())
     }
-
-    /// For the client of everything else: it writes during the term.
-    pub(crate) fn confirmed(&self) -> Guard {
-        Guard {
-            tenure: self.clone(),
-            role: Role::Works,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Renews,
-    Works,
 }
 
 /// A layer of a client of the API server.
 #[derive(Clone)]
-pub(crate) struct Guard {
-    tenure: Tenure,
-    role: Role,
-}
+pub(crate) struct Guard(Tenure);
 
 impl<S> Layer<S> for Guard {
     type Service = Guarded<S>;
@@ -100,7 +87,7 @@ impl<S> Layer<S> for Guard {
     fn layer(&self, inner: S) -> Guarded<S> {
         Guarded {
             inner,
-            guard: self.clone(),
+            tenure: self.0.clone(),
         }
     }
 }
@@ -109,7 +96,7 @@ impl<S> Layer<S> for Guard {
 #[derive(Clone)]
 pub(crate) struct Guarded<S> {
     inner: S,
-    guard: Guard,
+    tenure: Tenure,
 }
 
 impl<S, B> Service<Request<Body>> for Guarded<S>
@@ -119,117 +106,55 @@ where
 {
     type Response = Response<B>;
     type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Response<B>, BoxError>>;
+    type Future = Either<S::Future, Ready<Result<Response<B>, BoxError>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Guard { tenure, role } = self.guard.clone();
-        let is_write = request.method() != Method::GET;
-        if role == Role::Works && is_write && !tenure.holds() {
-            return async { Err(Lapsed.into()) }.boxed();
+        if request.method() != Method::GET && !self.tenure.holds() {
+            return Either::Right(ready(Err(Lapsed.into())));
         }
-        let sent_at = (tenure.now)();
-        let sent = self.inner.call(request);
-        async move {
-            let answer = sent.await?;
-            if role == Role::Renews && is_write && answer.status().is_success() {
-                tenure.renewed(sent_at);
-            }
-            Ok(answer)
-        }
-        .boxed()
+        Either::Left(self.inner.call(request))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::StatusCode;
     use tower::{ServiceExt as _, service_fn};
 
     const LEASE: Duration = Duration::from_secs(15);
 
-    /// A term, and the hand that moves its clock.
-    fn term() -> (Tenure, impl Fn(Duration)) {
-        let clock = Arc::new(Mutex::new(Instant::now()));
-        let hand = clock.clone();
-        let tenure = Tenure::by(Arc::new(move || *clock.lock()), LEASE);
-        (tenure, move |by| *hand.lock() += by)
-    }
-
-    /// What comes of a call over a client of this role, to a server that answers so when this has happened.
-    async fn call(
-        guard: &Guard,
-        method: Method,
-        status: StatusCode,
-        meanwhile: impl Fn(),
-    ) -> Result<StatusCode, String> {
-        let server = service_fn(|_: Request<Body>| {
-            meanwhile();
-            let mut answer = Response::new(());
-            *answer.status_mut() = status;
-            std::future::ready(Ok::<_, BoxError>(answer))
-        });
+    /// Whether a call over a guarded client is sent.
+    async fn call(tenure: &Tenure, method: Method) -> Result<(), String> {
+        let server = service_fn(|_: Request<Body>| ready(Ok::<_, BoxError>(Response::new(()))));
         let request = Request::builder()
             .method(method)
             .uri("/")
             .body(Body::empty())
             .unwrap();
-        let answer = guard.layer(server).oneshot(request).await;
-        answer
-            .map(|answer| answer.status())
-            .map_err(|error| error.to_string())
-    }
-
-    async fn write(tenure: &Tenure) -> Result<StatusCode, String> {
-        call(&tenure.confirmed(), Method::PATCH, StatusCode::OK, || {}).await
-    }
-
-    async fn renew(tenure: &Tenure, status: StatusCode, meanwhile: impl Fn()) {
-        call(&tenure.renewing(), Method::PATCH, status, meanwhile)
-            .await
-            .unwrap();
+        let answer = tenure.guard().layer(server).oneshot(request).await;
+        answer.map(drop).map_err(|error| error.to_string())
     }
 
     #[tokio::test]
     async fn nothing_is_written_before_the_term_and_after_it() {
-        let (tenure, wait) = term();
-        assert!(
-            write(&tenure)
-                .await
-                .unwrap_err()
-                .contains("cannot be sure to lead")
-        );
-        renew(&tenure, StatusCode::OK, || {}).await;
-        assert!(write(&tenure).await.is_ok());
-        // Frozen for as long as the Lease lasts: the other replica may have it now.
-        wait(LEASE);
-        assert!(write(&tenure).await.is_err());
-        let read = call(&tenure.confirmed(), Method::GET, StatusCode::OK, || {}).await;
-        assert!(read.is_ok(), "reads go on");
-        renew(&tenure, StatusCode::OK, || {}).await;
-        assert!(write(&tenure).await.is_ok());
+        let clock = Arc::new(Mutex::new(Instant::now()));
+        let hand = clock.clone();
+        let tenure = Tenure::by(Arc::new(move || *clock.lock()), LEASE);
+        let refused = call(&tenure, Method::PATCH).await.unwrap_err();
+        assert!(refused.contains("cannot be sure to lead"), "{refused}");
+        tenure.renewed(tenure.now());
+        assert!(call(&tenure, Method::PATCH).await.is_ok());
+        // Frozen for as long as the Lease lasts: another replica may have it now.
+        *hand.lock() += LEASE;
+        assert!(call(&tenure, Method::PATCH).await.is_err());
+        assert!(call(&tenure, Method::GET).await.is_ok(), "reads go on");
+        tenure.renewed(tenure.now());
+        assert!(call(&tenure, Method::PATCH).await.is_ok());
         tenure.end();
-        assert!(write(&tenure).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_renewal_counts_from_before_it_was_sent_and_only_when_it_was_accepted() {
-        let (tenure, wait) = term();
-        renew(&tenure, StatusCode::CONFLICT, || {}).await;
-        assert!(write(&tenure).await.is_err(), "another holds the Lease");
-        renew(&tenure, StatusCode::OK, || wait(LEASE)).await;
-        assert!(
-            write(&tenure).await.is_err(),
-            "its answer came when the term was over"
-        );
-        let looked = call(&tenure.renewing(), Method::GET, StatusCode::OK, || {}).await;
-        assert!(
-            looked.is_ok() && write(&tenure).await.is_err(),
-            "looking at the Lease renews nothing"
-        );
+        assert!(call(&tenure, Method::PATCH).await.is_err());
     }
 }

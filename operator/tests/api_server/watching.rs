@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
@@ -184,4 +185,44 @@ async fn connections_that_the_network_has_forgotten_are_given_up_and_cost_no_lea
     .await;
     let ended = leader.0.try_wait().unwrap();
     assert!(ended.is_none(), "a leader that has lost the lead ends: {ended:?}");
+    assert_eq!(leads(&server).await.as_deref(), Some("leader"));
+}
+
+#[tokio::test]
+async fn a_leader_whose_lease_is_taken_ends_so_that_it_is_started_anew() {
+    let Some(server) = ApiServer::start().await.unwrap() else {
+        return;
+    };
+    let api = release(&server).await;
+    let mut leader = Operator::start("leader", &server.kubeconfig().unwrap());
+    until(&api, "it works", |release| {
+        reason(release) == "ConfigurationMissing"
+    })
+    .await;
+    let leases: Api<Lease> = Api::default_namespaced(server.client());
+    let taken = json!({"spec": {"holderIdentity": "another"}});
+    leases
+        .patch("serin-operator", &PatchParams::default(), &Patch::Merge(taken))
+        .await
+        .unwrap();
+    let waited = Instant::now();
+    let ended = loop {
+        if let Some(ended) = leader.0.try_wait().unwrap() {
+            break ended;
+        }
+        assert!(waited.elapsed() < SOON, "it goes on without the lead");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(!ended.success(), "{ended}");
+    assert_eq!(
+        leads(&server).await.as_deref(),
+        Some("another"),
+        "it gives back what is its own alone"
+    );
+}
+
+async fn leads(server: &ApiServer) -> Option<String> {
+    let leases: Api<Lease> = Api::default_namespaced(server.client());
+    let lease = leases.get("serin-operator").await.unwrap();
+    lease.spec.unwrap_or_default().holder_identity
 }
