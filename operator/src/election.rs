@@ -50,6 +50,8 @@ impl Election {
             tenure,
             clock,
             held: None,
+            leads: false,
+            has_asked: false,
             other: None,
         };
         let (told, leads) = watch::channel(false);
@@ -79,10 +81,8 @@ impl Election {
 async fn stand_on(mut candidate: Candidate, told: watch::Sender<bool>) -> Candidate {
     let lease = candidate.lease;
     loop {
-        let attempt = tokio::select! {
-            () = told.closed() => return candidate,
-            attempt = timeout(patience(lease), candidate.attempt()) => attempt,
-        };
+        // To its end, also when nobody wants to know any more: what is given back must not be claimed afterwards.
+        let attempt = timeout(patience(lease), candidate.attempt()).await;
         let led = *told.borrow();
         let pause = match attempt {
             Ok(Ok(true)) => {
@@ -122,15 +122,26 @@ struct Candidate {
     clock: Clock,
     /// The Lease as this replica wrote it last: a renewal needs no look.
     held: Option<Lease>,
+    /// Whether the Lease was ours at the last attempt that knew.
+    leads: bool,
+    /// Whether it was ever asked for: what was written may have arrived without an answer.
+    has_asked: bool,
     /// The version of another's Lease, and since when it has not changed.
     other: Option<(Option<String>, Instant)>,
 }
 
 impl Candidate {
-    /// Renews one's own Lease, takes a free one, looks at another's. Answers whether it is ours now.
+    /// Renews one's own Lease, takes a free one, looks at another's. Answers whether it is ours now. One that was ours and
+    /// is not any more is not taken again: somebody else may have acted meanwhile.
     ///
     /// Errors: it is not known. What was written may have arrived: the next attempt looks.
     async fn attempt(&mut self) -> kube::Result<bool> {
+        let leads = self.ask().await?;
+        self.leads = leads;
+        Ok(leads)
+    }
+
+    async fn ask(&mut self) -> kube::Result<bool> {
         // The term counts from before anything was sent.
         let at = self.tenure.now();
         if let Some(held) = self.held.take() {
@@ -140,22 +151,22 @@ impl Candidate {
             }
         }
         let Some(found) = self.leases.get_opt(LEASE).await? else {
+            if !self.may_make() {
+                return Ok(false);
+            }
             let mut lease = Lease::default();
             lease.metadata.name = Some(LEASE.into());
             self.claim(&mut lease);
             let created = self.leases.create(&PostParams::default(), &lease).await;
             return first(created.map(|created| self.hold(created, at)));
         };
-        if !self.may_take(&found) {
+        if self.is_ours(&found) {
+            return self.write(found, at).await.map(|()| true);
+        }
+        if self.leads || !self.may_take(&found) {
             return Ok(false);
         }
-        let was_ours = self.is_ours(&found);
-        let written = self.write(found, at).await;
-        if was_ours {
-            written.map(|()| true)
-        } else {
-            first(written)
-        }
+        first(self.write(found, at).await)
     }
 
     async fn write(&mut self, mut lease: Lease, at: Instant) -> kube::Result<()> {
@@ -171,7 +182,8 @@ impl Candidate {
         self.other = None;
     }
 
-    fn claim(&self, lease: &mut Lease) {
+    fn claim(&mut self, lease: &mut Lease) {
+        self.has_asked = true;
         let now = MicroTime((self.clock)());
         let is_new = !self.is_ours(lease);
         let spec = lease.spec.get_or_insert_default();
@@ -189,8 +201,9 @@ impl Candidate {
         holder(lease) == Some(&self.identity)
     }
 
+    /// Whether a Lease of another, or of nobody, is free.
     fn may_take(&mut self, lease: &Lease) -> bool {
-        if holder(lease).is_none() || self.is_ours(lease) {
+        if holder(lease).is_none() {
             return true;
         }
         let now = self.tenure.now();
@@ -205,18 +218,35 @@ impl Candidate {
         now.duration_since(since) >= theirs.map_or(self.lease, Duration::from_secs)
     }
 
+    /// Whether a Lease that is not there may be made: one that was deleted is its holder's until the term is over.
+    fn may_make(&self) -> bool {
+        if self.leads {
+            return self.tenure.holds();
+        }
+        let other = self.other.as_ref();
+        other.is_none_or(|(_, since)| self.tenure.now().duration_since(*since) >= self.lease)
+    }
+
     async fn release(self) -> kube::Result<()> {
-        let Some(mut lease) = self.leases.get_opt(LEASE).await? else {
-            return Ok(());
-        };
-        if !self.is_ours(&lease) {
+        if !self.has_asked {
             return Ok(());
         }
-        if let Some(spec) = &mut lease.spec {
-            spec.holder_identity = None;
+        loop {
+            let Some(mut lease) = self.leases.get_opt(LEASE).await? else {
+                return Ok(());
+            };
+            if !self.is_ours(&lease) {
+                return Ok(());
+            }
+            if let Some(spec) = &mut lease.spec {
+                spec.holder_identity = None;
+            }
+            match self.leases.replace(LEASE, &PostParams::default(), &lease).await {
+                // A renewal whose answer was not waited for.
+                Err(error) if is_conflict(&error) => {}
+                released => return released.map(drop),
+            }
         }
-        let released = self.leases.replace(LEASE, &PostParams::default(), &lease).await;
-        first(released.map(drop)).map(drop)
     }
 }
 
@@ -276,6 +306,8 @@ mod tests {
                         move || Timestamp::from_microsecond(ticks.fetch_add(1, Ordering::Relaxed)).unwrap()
                     }),
                     held: None,
+                    leads: false,
+                    has_asked: false,
                     other: None,
                 }
             });
@@ -375,6 +407,11 @@ mod tests {
             .delete(LEASE, &DeleteParams::default())
             .await
             .unwrap();
+        assert_eq!(
+            replicas.attempt(|number| number == 1).await,
+            [0; 0],
+            "the term goes on"
+        );
         assert_eq!(
             replicas.attempt(|number| number == 0).await,
             [0],

@@ -22,6 +22,7 @@ use kube::{Client, Config, Resource, ResourceExt};
 use serin_core::crd::{Arm, ModelRelease, Reference, ReferenceKind, RouteKind};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tower::timeout::TimeoutLayer;
 use tower::util::option_layer;
 
@@ -48,6 +49,8 @@ const SILENCE: Duration = Duration::from_secs(20);
 const WATCH: u32 = 40;
 /// How long nothing may come on the connection of a watch: so long that its own end comes first.
 const WATCH_SILENCE: Duration = Duration::from_secs(60);
+/// How long clients of `/metrics` are waited for at the end.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -86,10 +89,12 @@ pub fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> BoxFuture<'
         let led = lead(&args, election, &tenure, &watching, ctx, stop).await;
         // Whatever ended: a process that is of no use any more answers no probe.
         drop(working);
-        serving
-            .await
-            .context("the server of /metrics ended badly")?
-            .context("cannot serve /metrics")?;
+        // A client that says nothing more must not keep it.
+        if let Ok(served) = timeout(FAREWELL, serving).await {
+            served
+                .context("the server of /metrics ended badly")?
+                .context("cannot serve /metrics")?;
+        }
         led
     })
 }
