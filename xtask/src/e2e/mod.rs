@@ -13,17 +13,21 @@ mod scenes;
 mod shifts;
 mod testers;
 
+use std::{process, thread};
+
 use anyhow::{Context as _, Result, bail};
 use console::style;
 use serde_json::Value;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::cluster;
 use crate::demo;
 use crate::progress::Progress;
 use crate::settings::Settings;
 
-/// Exit code of a process that SIGINT has ended, as shells count.
-const INTERRUPTED: i32 = 128 + 2;
+/// Exit code of a process that signal 0 would have ended, as shells count.
+const SIGNALLED: i32 = 128;
 
 /// What is played after the story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,14 +99,18 @@ pub(crate) fn run(settings: &Settings, progress: &Progress, what: What) -> Resul
 /// The processes of a cluster are in no terminal's group: nobody else ends them.
 fn remove_when_interrupted(settings: &Settings, progress: &Progress) -> Result<()> {
     let (settings, progress) = (settings.clone(), progress.clone());
-    ctrlc::set_handler(move || {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot wait for Ctrl-C")?;
+    thread::spawn(move || {
+        let Some(signal) = signals.forever().next() else {
+            return;
+        };
         progress.say("interrupted");
         if let Err(error) = cluster::down(&settings, &progress) {
             progress.say(format!("error: {error:#}"));
         }
-        std::process::exit(INTERRUPTED);
-    })
-    .context("cannot wait for Ctrl-C")
+        process::exit(SIGNALLED.saturating_add(signal));
+    });
+    Ok(())
 }
 
 fn play(settings: &Settings, progress: &Progress, what: What) -> Result<Checks> {
