@@ -17,6 +17,7 @@ use std::{process, thread};
 
 use anyhow::{Context as _, Result, bail};
 use console::style;
+use parking_lot::Mutex;
 use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -80,9 +81,9 @@ pub(crate) fn unanswered(report: &Value) -> [u64; 3] {
 /// Errors: a check that failed, or a part that cannot be started; a leftover that cannot be removed.
 pub(crate) fn run(settings: &Settings, progress: &Progress, what: What) -> Result<()> {
     remove_when_interrupted(settings, progress)?;
-    cluster::down(settings, progress)?;
+    remove(settings, progress)?;
     let played = play(settings, progress, what);
-    let removed = cluster::down(settings, progress);
+    let removed = remove(settings, progress);
     let checks = played?;
     removed?;
     progress.say(format!(
@@ -105,12 +106,19 @@ fn remove_when_interrupted(settings: &Settings, progress: &Progress) -> Result<(
             return;
         };
         progress.say("interrupted");
-        if let Err(error) = cluster::down(&settings, &progress) {
+        if let Err(error) = remove(&settings, &progress) {
             progress.say(format!("error: {error:#}"));
         }
         process::exit(SIGNALLED.saturating_add(signal));
     });
     Ok(())
+}
+
+/// Removes the cluster. One at a time: an interrupted play ends, too, and removes what the signal's thread has begun to.
+fn remove(settings: &Settings, progress: &Progress) -> Result<()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock();
+    cluster::down(settings, progress)
 }
 
 fn play(settings: &Settings, progress: &Progress, what: What) -> Result<Checks> {
