@@ -1,6 +1,7 @@
 //! Settings of the process. Nothing else reads the environment; releases are configured by their objects.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Watches `ModelReleases` and carries them out.
 #[derive(Debug, Clone, clap::Parser)]
@@ -35,6 +36,13 @@ pub struct Args {
     /// What is logged, for example `info` or `serin_operator=debug`.
     #[arg(long, env = "SERIN_LOG", default_value = "info")]
     pub log: String,
+}
+
+impl Args {
+    /// Duration of the Lease.
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_secs(u64::from(self.lease_seconds))
+    }
 }
 
 /// Form of the log.

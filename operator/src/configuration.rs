@@ -20,7 +20,7 @@ use serin_core::revision::Revision;
 
 use crate::build;
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, is_conflict};
 use crate::owned::{NOBODY, Unknown};
 use crate::release::Identity;
 
@@ -283,7 +283,7 @@ async fn key(id: &Identity, ctx: &Context) -> Result<(Reference, Option<String>,
             .await
         {
             // Another look was faster: its key counts.
-            Err(kube::Error::Api(status)) if status.code == 409 => api.get(&of.name).await,
+            Err(error) if is_conflict(&error) => api.get(&of.name).await,
             made => made,
         }
         .map_err(Error::api(format!("create the {of}")))?,
@@ -340,7 +340,7 @@ where
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &id.namespace);
     let name = format!("{}/{}", K::kind(&()), copy.name_any());
     match api.create(&PostParams::default(), copy).await {
-        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        Err(error) if is_conflict(&error) => {}
         done => {
             return done
                 .map(drop)

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::args::Args;
 use crate::context::Clock;
-use crate::error::is_not_found;
+use crate::error::{is_conflict, is_not_found};
 use crate::tenure::Tenure;
 
 /// Name of the Lease by which replicas elect a leader.
@@ -46,7 +46,7 @@ impl Election {
         let candidate = Candidate {
             leases: Api::namespaced(client, &args.namespace),
             identity: args.identity.clone(),
-            lease: Duration::from_secs(u64::from(args.lease_seconds)),
+            lease: args.lease(),
             tenure,
             clock,
             held: None,
@@ -84,25 +84,18 @@ async fn stand_on(mut candidate: Candidate, told: watch::Sender<bool>) -> Candid
         // To its end, also when nobody wants to know any more: what is given back must not be claimed afterwards.
         let attempt = timeout(patience(lease), candidate.attempt()).await;
         let led = *told.borrow();
-        let pause = match attempt {
-            Ok(Ok(true)) => {
+        let pause = match attempt.unwrap_or_else(|late| Err(kube::Error::Service(late.into()))) {
+            Ok(true) => {
                 told.send_replace(true);
                 lease / RENEWALS
             }
-            Ok(Ok(false)) if led => {
+            Ok(false) if led => {
                 told.send_replace(false);
                 return candidate;
             }
-            Ok(Ok(false)) => lease / LOOKS,
-            Ok(Err(error)) => {
+            Ok(false) => lease / LOOKS,
+            Err(error) => {
                 tracing::warn!(%error, led, "the Lease is tried again");
-                lease / if led { ATTEMPTS } else { LOOKS }
-            }
-            Err(_) => {
-                tracing::warn!(
-                    led,
-                    "the Lease is tried again: the API server does not answer in time"
-                );
                 lease / if led { ATTEMPTS } else { LOOKS }
             }
         };
@@ -263,10 +256,6 @@ fn first(written: kube::Result<()>) -> kube::Result<bool> {
     }
 }
 
-fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -417,12 +406,19 @@ mod tests {
             [0],
             "it is made anew"
         );
-        // An answer that comes when the term is over lengthens none.
-        replicas.wait(DURATION);
-        let slow = replicas.all[0].tenure.now();
-        replicas.wait(DURATION);
-        replicas.all[0].tenure.renewed(slow);
+        // An answer that comes when the term is over begins none: it counts from before the renewal was sent.
+        let usual = replicas.all[0].clock.clone();
+        let hand = replicas.clock.clone();
+        replicas.all[0].clock = Arc::new({
+            let usual = usual.clone();
+            move || {
+                *hand.lock() += DURATION;
+                usual()
+            }
+        });
+        assert_eq!(replicas.attempt(|number| number == 0).await, [0]);
         assert!(replicas.may_write().is_empty());
+        replicas.all[0].clock = usual;
 
         replicas
             .change(json!({"spec": {"holderIdentity": "somebody"}}))

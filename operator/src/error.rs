@@ -59,8 +59,7 @@ impl Error {
 
     /// Whether the look was built on an object that has changed since: no news, for the next look is due already.
     pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api { source, .. }
-            if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409))
+        matches!(self, Self::Api { source, .. } if is_conflict(source))
     }
 
     /// The API server's words, when it refused an object as wrong: asking again is pointless.
@@ -79,6 +78,11 @@ impl Error {
 /// Whether the API server does not know the thing.
 pub(crate) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// Whether the API server has another version of the thing, or has it already.
+pub(crate) fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
 /// What is not there any more is deleted.

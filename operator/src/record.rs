@@ -14,7 +14,7 @@ use serin_core::status::record_name;
 
 use crate::archive::Record;
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, is_conflict};
 use crate::metrics::Shown;
 use crate::release::{FIELD_MANAGER, Identity};
 
@@ -57,7 +57,7 @@ pub(crate) async fn tell(
             .create(&PostParams::default(), &event(one, release, id, now))
             .await
         {
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) if is_conflict(&error) => {}
             done => done.map(|_| ()).map_err(Error::api("publish an event"))?,
         }
     }

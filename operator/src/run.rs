@@ -77,7 +77,7 @@ pub fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> BoxFuture<'
         let config = Config::infer()
             .await
             .context("cannot find the API server: give a kubeconfig or run in a pod")?;
-        let lease = Duration::from_secs(u64::from(args.lease_seconds));
+        let lease = args.lease();
         let tenure = Tenure::new(lease);
         let guard = || Some(tenure.guard());
         let electing = client(&config, [election::patience(lease); 2], &metrics, None)?;

@@ -1,7 +1,5 @@
 //! A network between a client and a server that can forget connections.
 
-use std::net::SocketAddr;
-
 use anyhow::{Context as _, Result};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -12,7 +10,7 @@ use tokio::sync::watch;
 /// A forgotten one stays open and carries nothing: so it looks to both ends when a NAT or a firewall between them has
 /// lost its state. New ones are passed on as before. All end when it is dropped.
 pub struct Relay {
-    address: SocketAddr,
+    port: u16,
     // Counts how often all were forgotten; those that are dropped with it end.
     age: watch::Sender<u32>,
 }
@@ -21,29 +19,29 @@ impl Relay {
     /// Listens on a free port.
     ///
     /// Errors: the host has no port left.
-    pub async fn to(port: u16) -> Result<Self> {
+    pub async fn to(server: u16) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .context("no free port on 127.0.0.1")?;
-        let address = listener.local_addr().context("a listener has no address")?;
+        let port = listener.local_addr().context("a listener has no address")?.port();
         let (age, mut seen) = watch::channel(0);
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     accepted = listener.accept() => {
                         let Ok((client, _)) = accepted else { continue };
-                        tokio::spawn(pass_on(client, port, seen.clone()));
+                        tokio::spawn(pass_on(client, server, seen.clone()));
                     }
                     changed = seen.changed() => if changed.is_err() { break },
                 }
             }
         });
-        Ok(Self { address, age })
+        Ok(Self { port, age })
     }
 
     /// Where it listens.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.port
     }
 
     /// From now on the connections that there are carry nothing.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -48,23 +48,20 @@ pub struct Releases(Arc<Mutex<Table>>);
 impl Releases {
     /// A release stands so.
     pub fn shows(&self, namespace: &str, name: &str, shown: Shown) {
-        self.table()
+        self.0
+            .lock()
             .insert((namespace.to_owned(), name.to_owned()), shown);
     }
 
     /// A release is gone.
     pub fn forget(&self, namespace: &str, name: &str) {
-        self.table().remove(&(namespace.to_owned(), name.to_owned()));
-    }
-
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock()
+        self.0.lock().remove(&(namespace.to_owned(), name.to_owned()));
     }
 }
 
 impl Collector for Releases {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let table = self.table();
+        let table = self.0.lock();
         let mut sums =
             encoder.encode_descriptor("serin_releases", "Releases by phase.", None, MetricType::Gauge)?;
         for phase in Phase::ALL.iter().copied() {

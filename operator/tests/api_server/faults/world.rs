@@ -19,7 +19,7 @@ use kube::core::DeserializeGuard;
 use kube::{Client, ResourceExt as _};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use serin_core::crd::{ModelRelease, REQUEST_ANNOTATION};
 use serin_operator::{Archive, Context, Metrics, reconcile};
@@ -294,7 +294,7 @@ impl World {
             }
         }
         let shares = self.shares().await;
-        let mut traffic = lock(&self.traffic);
+        let mut traffic = self.traffic.lock();
         traffic.now += TURN;
         let now = traffic.now;
         for (revision, version) in behaviour {
@@ -490,10 +490,6 @@ fn telling(event: &Event) -> Value {
     ])
 }
 
-fn lock(traffic: &Mutex<Traffic>) -> MutexGuard<'_, Traffic> {
-    traffic.lock()
-}
-
 /// An operator that has just been started.
 fn context(
     client: &Client,
@@ -502,7 +498,7 @@ fn context(
     calls: &Arc<Calls>,
 ) -> Arc<Context> {
     let traffic = traffic.clone();
-    let now = move || Timestamp::from_second(lock(&traffic).now).unwrap();
+    let now = move || Timestamp::from_second(traffic.lock().now).unwrap();
     let metrics = Metrics::new(now());
     let shelf = Shelf {
         inner: records.clone(),
@@ -523,12 +519,12 @@ async fn answer(
     Query(asked): Query<HashMap<String, String>>,
 ) -> Response {
     let query = asked.get("query").cloned().unwrap_or_default();
-    let calls = lock(&traffic).calls.clone();
+    let calls = traffic.lock().calls.clone();
     match calls.next(format!("QUERY {}", query.chars().take(40).collect::<String>())) {
         Some(Fate::Kill) => calls.die().await,
         Some(Fate::Break | Fate::Lie) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         None => {
-            let traffic = lock(&traffic);
+            let traffic = traffic.lock();
             let served = |revision: &str, at: i64| {
                 let scrapes = traffic.served.get(revision)?;
                 let found = scrapes.binary_search_by_key(&at, |(at, _)| *at).ok()?;
