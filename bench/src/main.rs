@@ -38,6 +38,8 @@ enum Bench {
     },
     /// How soon many releases serve, and what the operator needs for them, idle and judging.
     Operator(operator::Settings),
+    /// What many more of them need, how soon a new leader decides, and whether memory stays flat while they change.
+    Churn(operator::churn::Settings),
 }
 
 fn main() -> Result<()> {
@@ -46,5 +48,6 @@ fn main() -> Result<()> {
     match Arguments::parse().bench {
         Bench::Judge { out, runs, seed } => judge::run(&out, runs, seed),
         Bench::Operator(settings) => operator::run(&settings),
+        Bench::Churn(settings) => operator::churn::run(&settings),
     }
 }

@@ -4,6 +4,7 @@
 
 mod argo;
 mod calls;
+pub(crate) mod churn;
 mod crowd;
 mod page;
 mod plans;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serin_testkit::ApiServer;
+use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout};
 
 use self::argo::Rollouts;
@@ -29,7 +31,7 @@ use self::serin::Releases;
 use self::world::World;
 use crate::machine::Machine;
 
-/// How long any of the waits may take.
+/// How long any of the waits may take, for each thousand releases.
 const DEADLINE: Duration = Duration::from_mins(10);
 /// What is measured when nothing, or only judging, happens.
 const MINUTE: Duration = Duration::from_mins(1);
@@ -52,17 +54,19 @@ pub(crate) struct Settings {
 
 /// Runs everything, writes `operator.md` and `operator.json`.
 pub(crate) fn run(settings: &Settings) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")?;
-    let measured = runtime.block_on(measure(settings))?;
+    let measured = runtime()?.block_on(measure(settings))?;
     let files = [
         ("operator.md", measured.markdown()?),
         ("operator.json", crate::page::json(&measured)?),
     ];
     crate::page::write(&settings.out, &files)
+}
+
+/// As many threads as the machines that figures are compared on have cores.
+fn runtime() -> Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all();
+    builder.build().context("cannot start a runtime")
 }
 
 /// One after the other, each on a fresh API server.
@@ -82,14 +86,14 @@ async fn measure(settings: &Settings) -> Result<Page> {
 }
 
 async fn measure_serin(releases: usize) -> Result<(Contender, Judging)> {
-    let bed = Bed::start("serin").await?;
+    let bed = Bed::start("serin", releases).await?;
     let prometheus = Prometheus::start().await?;
     let crowd = Releases::new(bed.server.client(), releases, prometheus.url());
     let operator = serin::start(&bed.server.kubeconfig()?)?;
     let contender = bed.follow(&operator, crowd.create(), crowd.all_serve()).await?;
 
     crowd.improve().await?;
-    within("every canary is judged", crowd.all_judged()).await?;
+    bed.within("every canary is judged", crowd.all_judged()).await?;
     sleep(SETTLE).await;
     let queries = prometheus.queries();
     let minute = bed.minute(&operator).await?;
@@ -103,7 +107,7 @@ async fn measure_serin(releases: usize) -> Result<(Contender, Judging)> {
 }
 
 async fn measure_argo(folder: &Path, releases: usize) -> Result<Contender> {
-    let bed = Bed::start("Argo Rollouts 1.9.1").await?;
+    let bed = Bed::start("Argo Rollouts 1.9.1", releases).await?;
     argo::install(folder, &bed.server.client()).await?;
     let crowd = Rollouts::new(bed.server.client(), releases);
     let controller = argo::start(folder, &bed.server.kubeconfig()?)?;
@@ -114,13 +118,15 @@ async fn measure_argo(folder: &Path, releases: usize) -> Result<Contender> {
 struct Bed {
     name: &'static str,
     began: Instant,
+    /// How long any of the waits may take.
+    deadline: Duration,
     // Dropped in this order: nobody talks to a server that is gone.
     _world: World,
     server: ApiServer,
 }
 
 impl Bed {
-    async fn start(name: &'static str) -> Result<Self> {
+    async fn start(name: &'static str, releases: usize) -> Result<Self> {
         let began = Instant::now();
         let Some(server) = ApiServer::start().await? else {
             bail!("SERIN_KUBE and SERIN_ETCD name no programs: run it by `cargo xtask bench operator`");
@@ -128,6 +134,7 @@ impl Bed {
         let bed = Self {
             name,
             began,
+            deadline: DEADLINE.saturating_mul(u32::try_from(releases.div_ceil(1000)).unwrap_or(u32::MAX)),
             _world: World::start(server.client()).await?,
             server,
         };
@@ -143,6 +150,12 @@ impl Bed {
         );
     }
 
+    async fn within<T>(&self, what: &str, wait: impl Future<Output = Result<T>>) -> Result<T> {
+        timeout(self.deadline, wait)
+            .await
+            .with_context(|| format!("waited {} s until {what}", self.deadline.as_secs()))?
+    }
+
     /// Releases from their creation until they serve, and an idle minute after it.
     async fn follow(
         &self,
@@ -156,7 +169,7 @@ impl Bed {
         let created = Instant::now();
         create.await?;
         let last_create = Instant::now();
-        within("every release serves", all_serve).await?;
+        self.within("every release serves", all_serve).await?;
         let healthy = Part {
             seconds: last_create.elapsed().as_secs_f64(),
             creating_seconds: last_create.duration_since(created).as_secs_f64(),
@@ -218,10 +231,4 @@ struct Moment {
     store: Usage,
     bench: Usage,
     calls: Calls,
-}
-
-async fn within(what: &str, wait: impl Future<Output = Result<()>>) -> Result<()> {
-    timeout(DEADLINE, wait)
-        .await
-        .with_context(|| format!("waited {} s until {what}", DEADLINE.as_secs()))?
 }

@@ -1,5 +1,6 @@
 //! Many answers in a few numbers.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::judge::Answer;
@@ -21,6 +22,52 @@ fn share(hits: usize, runs: usize) -> (f64, f64, f64) {
     let centre = (k + z * z / 2.0) / (n + z * z);
     let half = z / (n + z * z) * (k * (n - k) / n + z * z / 4.0).sqrt();
     (k / n, (centre - half).max(0.0), centre + half)
+}
+
+/// Mean; not a number where there is nothing.
+pub(crate) fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// A slope with its 95 % interval.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Slope {
+    pub(crate) slope: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+impl Slope {
+    /// Quantiles 0.975 of Student's t, for 1 degree of freedom and more.
+    const T: [f64; 10] = [
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    ];
+
+    /// That of equally distant values, by least squares; none of fewer than three values or more than twelve.
+    pub(crate) fn of(values: &[f64], distance: f64) -> Option<Self> {
+        let freedom = values.len().checked_sub(2)?;
+        let t = *Self::T.get(freedom.checked_sub(1)?)?;
+        let at = |index: usize| index as f64 * distance;
+        let centre = at(values.len() - 1) / 2.0;
+        let middle = mean(values);
+        let spread: f64 = (0..values.len()).map(|index| (at(index) - centre).powi(2)).sum();
+        let deviations = values.iter().enumerate();
+        let slope = deviations
+            .map(|(index, value)| (at(index) - centre) * (value - middle))
+            .sum::<f64>()
+            / spread;
+        let left: f64 = values
+            .iter()
+            .enumerate()
+            .map(|(index, value)| (value - middle - slope * (at(index) - centre)).powi(2))
+            .sum();
+        let half = t * (left / freedom as f64 / spread).sqrt();
+        Some(Self {
+            slope,
+            low: slope - half,
+            high: slope + half,
+        })
+    }
 }
 
 /// The value below which the share `q` of the sorted values lies.
@@ -86,5 +133,31 @@ pub(crate) fn when(summary: &Value) -> String {
         times
     } else {
         format!("{share:.0} %: {times}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slope_is_that_of_the_line_and_its_interval_says_how_sure_that_is() {
+        let line: Vec<f64> = (0..12).map(|step| 3.0 + 0.5 * f64::from(step)).collect();
+        let found = Slope::of(&line, 0.25).unwrap();
+        assert!(
+            (found.slope - 2.0).abs() < 1e-9 && found.high - found.low < 1e-6,
+            "{found:?}"
+        );
+
+        // By hand: spread 10, slope 2/10, and 1.2 - 0.4 left over on 3 degrees of freedom.
+        let found = Slope::of(&[1.0, 2.0, 1.0, 2.0, 2.0], 1.0).unwrap();
+        let half = 3.182 * (0.8_f64 / 3.0 / 10.0).sqrt();
+        assert!((found.slope - 0.2).abs() < 1e-9, "{found:?}");
+        assert!((found.high - found.slope - half).abs() < 1e-9, "{found:?}");
+
+        assert!(
+            Slope::of(&[1.0, 2.0], 1.0).is_none(),
+            "two values leave nothing to be unsure by"
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! `spec` to policy: the last place where a manifest can be wrong.
 
 mod fault;
+#[cfg(test)]
+mod tests;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::PodSpec;
@@ -248,6 +250,7 @@ impl SpecError {
         match self {
             Self::Name(_) => Fault::InvalidName,
             Self::Digest(_) | Self::Uri(_) => Fault::InvalidModel,
+            Self::ZeroPeriod { field } if field.starts_with("spec.analysis.") => Fault::InvalidAnalysis,
             Self::Weight { .. }
             | Self::NotRising { .. }
             | Self::ZeroPeriod { .. }

@@ -329,3 +329,24 @@ fn past_of(entry: &HistoryEntry) -> Past {
         at: entry.at,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::evidence;
+
+    #[test]
+    fn evidence_is_told_in_three_digits_and_never_beyond_all_doubt() {
+        for (exact, told) in [
+            (1.0, 1.0),
+            (123_456.0, 123_000.0),
+            (99.96, 100.0),
+            (12.345, 12.3),
+            (0.012_345, 0.0123),
+            (0.000_012_345, 0.000_012),
+            (1e12, 1e9),
+            (0.0, 0.0),
+        ] {
+            assert_eq!(evidence(f64::ln(exact)), told, "{exact}");
+        }
+    }
+}

@@ -7,6 +7,10 @@ mod configuration;
 mod kstatus;
 #[path = "stories/scaling.rs"]
 mod scaling;
+#[path = "stories/shown.rs"]
+mod shown;
+#[path = "stories/timing.rs"]
+mod timing;
 mod world;
 
 use serin_core::crd::{Approval, OnNewVersion};

@@ -21,7 +21,7 @@ use serin_core::revision::Revision;
 use crate::build;
 use crate::context::Context;
 use crate::error::{Error, is_conflict};
-use crate::owned::{NOBODY, Unknown};
+use crate::owned::Unknown;
 use crate::release::Identity;
 
 /// Length of the key of the digests.
@@ -115,7 +115,7 @@ pub(crate) fn glance(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> O
             ReferenceKind::ConfigMap => &ctx.owned.config_maps,
             ReferenceKind::Secret => &ctx.owned.secrets,
         };
-        index.get(&id.namespace, NOBODY, &reference.name)
+        index.named(&id.namespace, &reference.name)
     };
     ctx.known.current(id, &references, shown)
 }

@@ -4,12 +4,17 @@
 //! more: whatever moves a release is planned again on what was read for it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 use kube::runtime::watcher;
 use parking_lot::RwLock;
 
 use crate::release::RELEASE_LABEL;
+
+/// How long after its last failure a watch is known to be well again, though its kind is a quiet one of which nothing
+/// comes: one that is not fails anew before, after the 45 s that finding it dead takes and a pause of at most 60 s.
+const MENDED: Duration = Duration::from_mins(3);
 
 /// Views of the objects of one kind.
 #[derive(Debug)]
@@ -19,8 +24,10 @@ pub(crate) struct Index<V> {
 
 #[derive(Debug)]
 struct Inner<V> {
-    /// Whether the watch has shown everything and has not failed since.
-    is_current: bool,
+    /// Whether the watch has shown everything.
+    is_whole: bool,
+    /// When it failed last, if nothing has come since.
+    failed: Option<Instant>,
     shown: Shown<V>,
     /// What a watch that begins anew has shown so far.
     arriving: Shown<V>,
@@ -30,20 +37,25 @@ struct Inner<V> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unknown;
 
-/// In place of a release: objects that are found by their own names, and those that are none of ours.
-pub(crate) const NOBODY: &str = "";
-
-/// By namespace and release, then by the object's name.
-type Shown<V> = HashMap<(String, String), BTreeMap<String, V>>;
+/// By namespace and release, or by namespace and the object's own name where no release is labelled; then by the
+/// object's name. A release owns few objects of a kind: a list of them is a tenth as large as a map.
+type Shown<V> = HashMap<(String, String), Vec<(String, V)>>;
 
 impl<V> Default for Index<V> {
     fn default() -> Self {
         Self {
-            inner: RwLock::new(Inner {
-                is_current: false,
-                shown: HashMap::new(),
-                arriving: HashMap::new(),
-            }),
+            inner: RwLock::default(),
+        }
+    }
+}
+
+impl<V> Default for Inner<V> {
+    fn default() -> Self {
+        Self {
+            is_whole: false,
+            failed: None,
+            shown: HashMap::new(),
+            arriving: HashMap::new(),
         }
     }
 }
@@ -54,26 +66,33 @@ impl<V: Clone> Index<V> {
         let inner = self.inner.read();
         let key = (namespace.to_owned(), release.to_owned());
         inner
-            .is_current
-            .then(|| inner.shown.get(&key).cloned().unwrap_or_default())
+            .is_current(Instant::now())
+            .then(|| inner.shown.get(&key).into_iter().flatten().cloned().collect())
     }
 
-    /// One object of a release, or of [`NOBODY`], if there is one.
+    /// One object of a kind whose objects are found by their own names, if there is one.
+    pub(crate) fn named(&self, namespace: &str, name: &str) -> Result<Option<V>, Unknown> {
+        self.get(namespace, name, name)
+    }
+
+    /// One object of a release, if there is one.
     pub(crate) fn get(&self, namespace: &str, release: &str, name: &str) -> Result<Option<V>, Unknown> {
         let inner = self.inner.read();
-        if !inner.is_current {
+        if !inner.is_current(Instant::now()) {
             return Err(Unknown);
         }
         let key = (namespace.to_owned(), release.to_owned());
-        Ok(inner.shown.get(&key).and_then(|shown| shown.get(name)).cloned())
+        let shown = inner.shown.get(&key).into_iter().flatten();
+        let mut those = shown.filter(|(of, _)| of == name);
+        Ok(those.next().map(|(_, view)| view.clone()))
     }
 
     /// What is picked among the objects of all namespaces; none where the watch does not know.
     pub(crate) fn picked(&self, is_picked: impl Fn(&V) -> bool) -> Option<Vec<V>> {
         let inner = self.inner.read();
-        let all = inner.shown.values().flat_map(BTreeMap::values);
+        let all = inner.shown.values().flatten().map(|(_, view)| view);
         inner
-            .is_current
+            .is_current(Instant::now())
             .then(|| all.filter(|view| is_picked(view)).cloned().collect())
     }
 
@@ -83,7 +102,7 @@ impl<V: Clone> Index<V> {
         said: &watcher::Result<watcher::Event<K>>,
         view: impl Fn(&K) -> Option<V>,
     ) {
-        self.file(said, labelled, view);
+        self.inner.write().take(said, labelled, view, Instant::now());
     }
 
     /// The same, of a kind whose objects are found by their own names, whoever they are labelled with.
@@ -92,52 +111,132 @@ impl<V: Clone> Index<V> {
         said: &watcher::Result<watcher::Event<K>>,
         view: impl Fn(&K) -> Option<V>,
     ) {
-        self.file(said, |_| NOBODY, view);
+        self.inner
+            .write()
+            .take(said, |object| object.name_any(), view, Instant::now());
+    }
+}
+
+impl<V> Inner<V> {
+    /// Whether what is shown is what there is, as far as a watch can tell.
+    fn is_current(&self, now: Instant) -> bool {
+        let is_well = |failed: Instant| now.duration_since(failed) > MENDED;
+        self.is_whole && self.failed.is_none_or(is_well)
     }
 
-    fn file<K: ResourceExt>(
-        &self,
+    fn take<K: ResourceExt>(
+        &mut self,
         said: &watcher::Result<watcher::Event<K>>,
-        whose: impl Fn(&K) -> &str,
+        whose: impl Fn(&K) -> String,
         view: impl Fn(&K) -> Option<V>,
+        now: Instant,
     ) {
         let put = |shown: &mut Shown<V>, object: &K, view| put(shown, object, whose(object), view);
-        let mut inner = self.inner.write();
+        self.failed = said.is_err().then_some(now);
         match said {
-            Err(_) => inner.is_current = false,
-            Ok(watcher::Event::Init) => inner.arriving.clear(),
-            Ok(watcher::Event::InitApply(object)) => put(&mut inner.arriving, object, view(object)),
+            // The watch goes on where it was, or begins anew.
+            Err(_) => {}
+            Ok(watcher::Event::Init) => {
+                self.arriving.clear();
+                self.is_whole = false;
+            }
+            Ok(watcher::Event::InitApply(object)) => put(&mut self.arriving, object, view(object)),
             Ok(watcher::Event::InitDone) => {
-                inner.shown = std::mem::take(&mut inner.arriving);
-                inner.is_current = true;
+                self.shown = std::mem::take(&mut self.arriving);
+                self.is_whole = true;
             }
-            // After a failure the watch goes on where it was, or begins anew.
-            Ok(watcher::Event::Apply(object)) => {
-                put(&mut inner.shown, object, view(object));
-                inner.is_current = true;
-            }
-            Ok(watcher::Event::Delete(object)) => {
-                put(&mut inner.shown, object, None);
-                inner.is_current = true;
-            }
+            Ok(watcher::Event::Apply(object)) => put(&mut self.shown, object, view(object)),
+            Ok(watcher::Event::Delete(object)) => put(&mut self.shown, object, None),
         }
     }
 }
 
-/// The release that an object is labelled with.
-fn labelled<K: ResourceExt>(object: &K) -> &str {
-    object.labels().get(RELEASE_LABEL).map_or(NOBODY, String::as_str)
+/// The release that an object is labelled with; the watches that are filed so bring no others.
+fn labelled<K: ResourceExt>(object: &K) -> String {
+    object.labels().get(RELEASE_LABEL).cloned().unwrap_or_default()
 }
 
-fn put<K: ResourceExt, V>(shown: &mut Shown<V>, object: &K, release: &str, view: Option<V>) {
-    let key = (object.namespace().unwrap_or_default(), release.to_owned());
-    if let Some(view) = view {
-        shown.entry(key).or_default().insert(object.name_any(), view);
+fn put<K: ResourceExt, V>(shown: &mut Shown<V>, object: &K, release: String, view: Option<V>) {
+    let (key, name) = (
+        (object.namespace().unwrap_or_default(), release),
+        object.name_any(),
+    );
+    let Some(view) = view else {
+        let Some(left) = shown.get_mut(&key) else { return };
+        left.retain(|(of, _)| *of != name);
+        if left.is_empty() {
+            shown.remove(&key);
+        }
         return;
+    };
+    let there = shown.entry(key).or_default();
+    match there.iter_mut().find(|(of, _)| *of == name) {
+        Some((_, old)) => *old = view,
+        None => {
+            there.reserve_exact(1);
+            there.push((name, view));
+        }
     }
-    let Some(left) = shown.get_mut(&key) else { return };
-    left.remove(&object.name_any());
-    if left.is_empty() {
-        shown.remove(&key);
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Service;
+    use kube::runtime::watcher::{Error, Event};
+
+    use super::*;
+
+    /// The name of a Service `demo/stable`.
+    fn said(
+        inner: &mut Inner<String>,
+        event: watcher::Result<Event<Service>>,
+        now: Instant,
+    ) -> Option<Vec<String>> {
+        inner.take(&event, labelled, |service| service.metadata.name.clone(), now);
+        let all = inner.shown.values().flatten().map(|(_, view)| view.clone());
+        inner.is_current(now).then(|| all.collect())
+    }
+
+    fn service() -> Service {
+        let mut service = Service::default();
+        service.metadata.namespace = Some("demo".to_owned());
+        service.metadata.name = Some("stable".to_owned());
+        service
+    }
+
+    #[test]
+    fn a_watch_that_fails_is_believed_again_when_something_comes_or_nothing_fails_for_long() {
+        let (mut index, start) = (Inner::default(), Instant::now());
+        let shown = || Some(vec!["stable".to_owned()]);
+        let failure = || Err(Error::NoResourceVersion);
+
+        assert_eq!(said(&mut index, Ok(Event::Init), start), None);
+        assert_eq!(said(&mut index, Ok(Event::InitApply(service())), start), None);
+        assert_eq!(said(&mut index, Ok(Event::InitDone), start), shown());
+
+        // A lively kind: the next change says that the watch is well.
+        assert_eq!(said(&mut index, failure(), start), None);
+        assert_eq!(said(&mut index, Ok(Event::Apply(service())), start), shown());
+
+        // A quiet kind: each failure counts anew, and none for long says it too.
+        assert_eq!(said(&mut index, failure(), start), None);
+        let again = start + MENDED;
+        assert!(!index.is_current(again));
+        assert_eq!(said(&mut index, failure(), again), None);
+        assert!(!index.is_current(again + MENDED));
+        assert!(index.is_current(again + MENDED + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_watch_that_begins_anew_is_believed_when_it_has_shown_everything() {
+        let (mut index, start) = (Inner::default(), Instant::now());
+        said(&mut index, Ok(Event::InitApply(service())), start);
+        said(&mut index, Ok(Event::InitDone), start);
+
+        let later = start + MENDED * 2;
+        said(&mut index, Err(Error::NoResourceVersion), start);
+        assert_eq!(said(&mut index, Ok(Event::Init), start), None);
+        assert!(!index.is_current(later), "what it showed before may be long gone");
+        assert_eq!(said(&mut index, Ok(Event::InitDone), later), Some(Vec::new()));
     }
 }

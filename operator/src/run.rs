@@ -251,7 +251,7 @@ where
 {
     let seen = ctx.clone();
     watcher(api::<PartialObjectMeta<K>>(args, client), config)
-        .inspect(move |said| index(&seen.owned).take(said, version))
+        .inspect(move |said| index(&seen.owned).take_by_name(said, version))
         .default_backoff()
         .touched_objects()
 }

@@ -18,6 +18,7 @@ pub(crate) fn run(name: &str, settings: &Settings, progress: &Progress) -> Resul
                 .env("SERIN_ARGO_ROLLOUTS", rival)
                 .show()
         }
+        "churn" => with_api_server(simulate(name, settings, progress)?, settings, progress)?.show(),
         "shifts" => e2e::run(settings, progress, e2e::What::Shifts),
         "faults" => {
             let tests = Run::cargo()
@@ -36,7 +37,9 @@ pub(crate) fn run(name: &str, settings: &Settings, progress: &Progress) -> Resul
                 .within(settings.checkout());
             with_api_server(tests, settings, progress)?.show()
         }
-        _ => bail!("the benchmark {name} is not built yet; there are: judge, operator, shifts, faults"),
+        _ => {
+            bail!("the benchmark {name} is not built yet; there are: judge, operator, churn, shifts, faults")
+        }
     }
 }
 

@@ -46,17 +46,37 @@ where
     /// Changes all of them alike.
     pub(super) async fn change(&self, patch: &Value) -> Result<()> {
         stream::iter(0..self.count)
-            .map(|number| async move {
-                let patch = Patch::Merge(patch);
-                let patched = self
-                    .api
-                    .patch(&name(number), &PatchParams::default(), &patch)
-                    .await;
-                patched.map(drop).context("cannot change a release")
-            })
+            .map(|number| self.change_one(number, patch))
             .buffer_unordered(CONCURRENCY)
             .try_collect()
             .await
+    }
+
+    /// Changes one.
+    pub(super) async fn change_one(&self, number: usize, patch: &Value) -> Result<()> {
+        let patch = Patch::Merge(patch);
+        let patched = self
+            .api
+            .patch(&name(number), &PatchParams::default(), &patch)
+            .await;
+        patched.map(drop).context("cannot change a release")
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Waits until this holds for one.
+    pub(super) async fn one(&self, number: usize, holds: impl Fn(&K) -> bool) -> Result<()> {
+        let one = watcher::Config::default().fields(&format!("metadata.name={}", name(number)));
+        let mut changes = std::pin::pin!(watcher(self.api.clone(), one).applied_objects());
+        while let Some(release) = changes.next().await {
+            if holds(&release.context("cannot watch a release")?) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until this has held for each of them.

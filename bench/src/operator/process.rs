@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 /// Ticks of the kernel's CPU clock per second: fixed for user space.
 const TICKS: f64 = 100.0;
@@ -36,6 +36,17 @@ impl Process {
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         Ok(Self { child })
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(super) fn end(mut self) -> Result<()> {
+        let number = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &number]).status();
+        let asked = asked.context("cannot run kill")?;
+        ensure!(asked.success(), "process {number} cannot be asked to end");
+        let ended = self.child.wait().context("cannot wait for a process")?;
+        ensure!(ended.success(), "process {number} ended badly: {ended}");
+        Ok(())
     }
 
     /// What it has used so far.

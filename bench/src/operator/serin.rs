@@ -11,8 +11,10 @@ use serin_core::crd::ModelRelease;
 use super::crowd::Crowd;
 use super::process::Process;
 
-const FIRST: &str = "v1";
-const SECOND: &str = "v2";
+/// The version that releases are created with.
+pub(super) const FIRST: &str = "v1";
+/// Another one.
+pub(super) const SECOND: &str = "v2";
 
 /// Starts the operator that was built beside this program.
 pub(super) fn start(kubeconfig: &Path) -> Result<Process> {
@@ -22,7 +24,7 @@ pub(super) fn start(kubeconfig: &Path) -> Result<Process> {
             .args(["--listen=127.0.0.1:0", "--namespace=default", "--log=warn"])
             .env("KUBECONFIG", kubeconfig)
             // As its chart sets it.
-            .env("MALLOC_ARENA_MAX", "1")
+            .env("_RJEM_MALLOC_CONF", "narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0")
     })
 }
 
@@ -60,8 +62,38 @@ impl Releases {
 
     /// Asks every release for its second version.
     pub(super) async fn improve(&self) -> Result<()> {
-        let patch = json!({"spec": {"model": {"version": SECOND}}});
-        self.crowd.change(&patch).await
+        self.crowd.change(&wish(SECOND)).await
+    }
+
+    /// Asks one release for a version.
+    pub(super) async fn ask(&self, release: usize, version: &str) -> Result<()> {
+        self.crowd.change_one(release, &wish(version)).await
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.crowd.count()
+    }
+
+    /// Waits until one release tries a version.
+    pub(super) async fn tries(&self, release: usize, version: &str) -> Result<()> {
+        self.crowd
+            .one(release, |release| {
+                let status = release.status.as_ref();
+                let canary = status.and_then(|status| status.canary.as_ref());
+                canary.is_some_and(|canary| canary.arm.version == version)
+            })
+            .await
+    }
+
+    /// Waits until no release tries a version.
+    pub(super) async fn none_tries(&self) -> Result<()> {
+        self.crowd
+            .all(|release| {
+                let status = release.status.as_ref();
+                status.is_some_and(|status| status.canary.is_none())
+            })
+            .await
     }
 
     /// Waits until all canaries have been looked at twice.
@@ -74,6 +106,11 @@ impl Releases {
             })
             .await
     }
+}
+
+/// A change of the version that is asked for.
+fn wish(version: &str) -> Value {
+    json!({"spec": {"model": {"version": version}}})
 }
 
 /// The manifest of a release.

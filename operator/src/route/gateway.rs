@@ -14,7 +14,6 @@ use super::{FROM, made_from, stable_service, stable_service_shown};
 use crate::build::SERVICE_PORT;
 use crate::context::Context;
 use crate::error::{Error, is_not_found};
-use crate::owned::NOBODY;
 use crate::release::{FIELD_MANAGER, Identity, RELEASE_LABEL, http_route};
 
 /// Position of the rule with the weights in a route of the operator's.
@@ -48,7 +47,7 @@ async fn read_route(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Resul
 /// What watches have shown of it.
 pub(crate) fn glance(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Option<Standing> {
     let routes = &ctx.owned.routes;
-    let shown = routes.get(&id.namespace, NOBODY, name(&id.name, route)).ok()?;
+    let shown = routes.named(&id.namespace, name(&id.name, route)).ok()?;
     Some(Standing {
         route: shown.map_or_else(|| none(route), |shown| shown.seen(id, route)),
         stable_service: stable_service_shown(id, ctx)

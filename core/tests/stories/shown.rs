@@ -1,0 +1,216 @@
+//! What a person and a dashboard see of a release: its status.
+
+use serde_json::{Value, json};
+use serin_core::crd::ModelReleaseStatus;
+use serin_core::plan::{Phase, Plan, Reason, Stage};
+use serin_core::status::{state, status};
+
+use crate::with_stable;
+use crate::world::{Behaviour, HEALTHY, World};
+
+/// What is written down after `plan`.
+fn written(world: &World, plan: &Plan) -> ModelReleaseStatus {
+    let before = ModelReleaseStatus::default();
+    status(&before, plan, &world.policy(), &world.look(), Some(1), world.now)
+}
+
+#[test]
+fn a_soak_shows_what_was_counted_and_how_strong_the_evidence_is() {
+    for (behaviour, canary_mean) in [
+        (HEALTHY, 20.0),
+        (
+            Behaviour {
+                mean_ms: 40.0,
+                ..HEALTHY
+            },
+            40.0,
+        ),
+    ] {
+        let mut world = with_stable(&[(20, 3600)]);
+        world.want("v2", behaviour);
+        let plan = world.run(12);
+        assert_eq!(plan.phase(), Phase::Soaking, "{behaviour:?}");
+        let status = written(&world, &plan);
+        let shown = status.analysis.as_ref().expect("it is judged");
+
+        // 100 requests a second, a fifth of them to the canary, in blocks of 5 s.
+        let looks = shown.looks;
+        assert!(looks >= 5, "{looks} blocks");
+        assert_eq!(
+            (shown.canary.requests, shown.stable.requests),
+            (looks * 100, looks * 400)
+        );
+        assert_eq!(
+            (shown.canary.failures, shown.canary.successes),
+            (0, shown.canary.requests)
+        );
+        assert_eq!(shown.canary.latency_ms_mean, Some(canary_mean));
+        assert_eq!(shown.stable.latency_ms_mean, Some(20.0));
+        assert_eq!((shown.coverage, &*shown.verdict), (1.0, "Collecting"));
+        assert_eq!((shown.abort_at, shown.promote_at), (100.0, 20.0));
+        assert!(
+            shown.evidence > 0.0 && shown.evidence < shown.abort_at,
+            "{}",
+            shown.evidence
+        );
+        let questions: Vec<_> = shown.questions.iter().map(|asked| &*asked.question).collect();
+        assert!(
+            questions.contains(&"errors") && questions.len() > 1,
+            "{questions:?}"
+        );
+        assert!(
+            shown
+                .questions
+                .iter()
+                .all(|asked| asked.worse > 0.0 && asked.not_worse > 0.0)
+        );
+        assert!(!shown.outlook.is_empty() && shown.record.is_some() && shown.checkpoint.is_some());
+
+        let soak = status.soak.as_ref().expect("it soaks");
+        let seconds = soak.observed.get().as_secs();
+        assert_eq!(status.display.soak, format!("{seconds}s/1h"));
+        assert_eq!(status.display.weight, "20/20");
+        assert_eq!(status.display.reason, plan.because.to_string());
+    }
+}
+
+#[test]
+fn what_a_canary_failed_by_stays_to_be_seen_and_its_checkpoint_does_not() {
+    let mut world = with_stable(&[(20, 3600)]);
+    world.want(
+        "v2",
+        Behaviour {
+            failing: true,
+            ..HEALTHY
+        },
+    );
+    let mut last = None;
+    for _ in 0..40 {
+        let plan = world.run(1);
+        let status = written(&world, &plan);
+        if plan.phase() == Phase::RolledBack {
+            break;
+        }
+        last = status.analysis;
+    }
+    assert_eq!(world.state.history[0].outcome.reason, Reason::TooManyErrors);
+    let shown = last.expect("it was judged");
+    // One of twenty.
+    assert_eq!(shown.canary.failures, shown.canary.requests / 20);
+    assert_eq!(
+        shown.canary.successes,
+        shown.canary.requests - shown.canary.failures
+    );
+    assert_eq!(shown.stable.failures, 0);
+    let errors = shown
+        .questions
+        .iter()
+        .find(|asked| asked.question == "errors")
+        .expect("it is asked");
+    assert!(errors.worse > errors.not_worse, "{errors:?}");
+}
+
+#[test]
+fn a_canary_that_waits_for_its_pods_shows_no_clock_and_no_weight() {
+    let mut world = with_stable(&[(20, 3600)]);
+    world.want(
+        "v2",
+        Behaviour {
+            ready: false,
+            ..HEALTHY
+        },
+    );
+    let plan = world.run(3);
+    let status = written(&world, &plan);
+    let canary = status.canary.as_ref().expect("it is under way");
+    assert_eq!((canary.stage, canary.weight), (Stage::Preparing, 0));
+    assert_eq!((&*status.display.weight, &*status.display.soak), ("0/0", ""));
+    assert!(status.analysis.is_none() && status.route.is_none());
+}
+
+#[test]
+fn what_nobody_answers_for_is_said_plainly() {
+    let mut world = World::of_pods(&[(20, 3600)]);
+    world.want("v1", HEALTHY);
+    world.live(10);
+    world.want("v2", HEALTHY);
+    let plan = world.run(6);
+    let told = written(&world, &plan).route.expect("there is no gateway");
+    assert_eq!(
+        told,
+        "there is no gateway: each ready pod gets as many requests as any other; 20% is asked for, the nearest that \
+         whole pods carry is 33%"
+    );
+
+    let route = json!({ "ingress": { "className": "nginx", "host": "shop.example" } });
+    world.spec.route = serde_json::from_value(route).expect("a route");
+    let told = written(&world, &plan)
+        .route
+        .expect("an Ingress is accepted by nobody");
+    assert!(told.starts_with("an Ingress is accepted by nobody"), "{told}");
+}
+
+#[test]
+fn what_is_shown_is_enough_to_go_on_with() {
+    let mut world = with_stable(&[(20, 60), (50, 60)]);
+    world.spec.analysis.min_soak = "60s".parse().expect("a duration");
+    world.want("v2", HEALTHY);
+    let mut stages = Vec::new();
+    for _ in 0..80 {
+        let plan = world.run(1);
+        let status = written(&world, &plan);
+        // As the API server would give it back.
+        let text = serde_json::to_string(&status).expect("a status");
+        let back: Value = serde_json::from_str(&text).expect("what was written");
+        let back = state(&serde_json::from_value(back).expect("a status"));
+        assert_eq!(back, plan.state, "at {:?}", plan.phase());
+        stages.push(plan.phase());
+    }
+    stages.dedup();
+    assert!(
+        stages.contains(&Phase::Soaking) && stages.ends_with(&[Phase::Promoted]),
+        "{stages:?}"
+    );
+}
+
+#[test]
+fn how_a_trial_ended_and_how_long_it_took_is_told_once() {
+    for (behaviour, reason) in [
+        (HEALTHY, Reason::Promoted),
+        (
+            Behaviour {
+                failing: true,
+                ..HEALTHY
+            },
+            Reason::TooManyErrors,
+        ),
+    ] {
+        let mut world = with_stable(&[(20, 60)]);
+        world.want("v2", behaviour);
+        let (mut ended, mut began) = (Vec::new(), None);
+        for _ in 0..80 {
+            let before = world.state.clone();
+            let plan = world.run(0);
+            began = began.or(plan.state.canary.as_ref().map(|canary| canary.began));
+            ended.extend(plan.ended(&before).map(|end| (end, world.now)));
+            world.settle();
+            world.pass(5);
+        }
+        let [((told, took), at)] = ended.as_slice() else {
+            panic!("{reason:?} is told {} times", ended.len());
+        };
+        assert_eq!(*told, reason);
+        assert_eq!(*took, at.duration_since(began.expect("a trial began")));
+    }
+}
+
+#[test]
+fn a_trial_ends_by_a_promotion_or_a_rollback_and_by_nothing_else() {
+    let others: Vec<_> = Reason::ALL.iter().filter(|reason| !reason.ends_trial()).collect();
+    assert_eq!(others, [&Reason::Refused, &Reason::Undone]);
+    assert!(
+        Reason::ALL
+            .iter()
+            .all(|reason| !reason.is_rollback() || reason.ends_trial())
+    );
+}
