@@ -32,7 +32,7 @@ pub(crate) fn mean(values: &[f64]) -> f64 {
 /// A slope with its 95 % interval.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Slope {
-    pub(crate) slope: f64,
+    pub(crate) rise: f64,
     pub(crate) low: f64,
     pub(crate) high: f64,
 }
@@ -52,20 +52,20 @@ impl Slope {
         let middle = mean(values);
         let spread: f64 = (0..values.len()).map(|index| (at(index) - centre).powi(2)).sum();
         let deviations = values.iter().enumerate();
-        let slope = deviations
+        let rise = deviations
             .map(|(index, value)| (at(index) - centre) * (value - middle))
             .sum::<f64>()
             / spread;
         let left: f64 = values
             .iter()
             .enumerate()
-            .map(|(index, value)| (value - middle - slope * (at(index) - centre)).powi(2))
+            .map(|(index, value)| (value - middle - rise * (at(index) - centre)).powi(2))
             .sum();
         let half = t * (left / freedom as f64 / spread).sqrt();
         Some(Self {
-            slope,
-            low: slope - half,
-            high: slope + half,
+            rise,
+            low: rise - half,
+            high: rise + half,
         })
     }
 }
@@ -145,15 +145,15 @@ mod tests {
         let line: Vec<f64> = (0..12).map(|step| 3.0 + 0.5 * f64::from(step)).collect();
         let found = Slope::of(&line, 0.25).unwrap();
         assert!(
-            (found.slope - 2.0).abs() < 1e-9 && found.high - found.low < 1e-6,
+            (found.rise - 2.0).abs() < 1e-9 && found.high - found.low < 1e-6,
             "{found:?}"
         );
 
         // By hand: spread 10, slope 2/10, and 1.2 - 0.4 left over on 3 degrees of freedom.
         let found = Slope::of(&[1.0, 2.0, 1.0, 2.0, 2.0], 1.0).unwrap();
         let half = 3.182 * (0.8_f64 / 3.0 / 10.0).sqrt();
-        assert!((found.slope - 0.2).abs() < 1e-9, "{found:?}");
-        assert!((found.high - found.slope - half).abs() < 1e-9, "{found:?}");
+        assert!((found.rise - 0.2).abs() < 1e-9, "{found:?}");
+        assert!((found.high - found.rise - half).abs() < 1e-9, "{found:?}");
 
         assert!(
             Slope::of(&[1.0, 2.0], 1.0).is_none(),

@@ -9,8 +9,8 @@ mod kstatus;
 mod scaling;
 #[path = "stories/shown.rs"]
 mod shown;
-#[path = "stories/timing.rs"]
-mod timing;
+#[path = "stories/waiting.rs"]
+mod waiting;
 mod world;
 
 use serin_core::crd::{Approval, OnNewVersion};

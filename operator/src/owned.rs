@@ -113,7 +113,7 @@ impl<V: Clone> Index<V> {
     ) {
         self.inner
             .write()
-            .take(said, |object| object.name_any(), view, Instant::now());
+            .take(said, ResourceExt::name_any, view, Instant::now());
     }
 }
 
@@ -170,12 +170,11 @@ fn put<K: ResourceExt, V>(shown: &mut Shown<V>, object: &K, release: String, vie
         return;
     };
     let there = shown.entry(key).or_default();
-    match there.iter_mut().find(|(of, _)| *of == name) {
-        Some((_, old)) => *old = view,
-        None => {
-            there.reserve_exact(1);
-            there.push((name, view));
-        }
+    if let Some((_, old)) = there.iter_mut().find(|(of, _)| *of == name) {
+        *old = view;
+    } else {
+        there.reserve_exact(1);
+        there.push((name, view));
     }
 }
 
@@ -189,10 +188,10 @@ mod tests {
     /// The name of a Service `demo/stable`.
     fn said(
         inner: &mut Inner<String>,
-        event: watcher::Result<Event<Service>>,
+        event: &watcher::Result<Event<Service>>,
         now: Instant,
     ) -> Option<Vec<String>> {
-        inner.take(&event, labelled, |service| service.metadata.name.clone(), now);
+        inner.take(event, labelled, |service| service.metadata.name.clone(), now);
         let all = inner.shown.values().flatten().map(|(_, view)| view.clone());
         inner.is_current(now).then(|| all.collect())
     }
@@ -210,19 +209,19 @@ mod tests {
         let shown = || Some(vec!["stable".to_owned()]);
         let failure = || Err(Error::NoResourceVersion);
 
-        assert_eq!(said(&mut index, Ok(Event::Init), start), None);
-        assert_eq!(said(&mut index, Ok(Event::InitApply(service())), start), None);
-        assert_eq!(said(&mut index, Ok(Event::InitDone), start), shown());
+        assert_eq!(said(&mut index, &Ok(Event::Init), start), None);
+        assert_eq!(said(&mut index, &Ok(Event::InitApply(service())), start), None);
+        assert_eq!(said(&mut index, &Ok(Event::InitDone), start), shown());
 
         // A lively kind: the next change says that the watch is well.
-        assert_eq!(said(&mut index, failure(), start), None);
-        assert_eq!(said(&mut index, Ok(Event::Apply(service())), start), shown());
+        assert_eq!(said(&mut index, &failure(), start), None);
+        assert_eq!(said(&mut index, &Ok(Event::Apply(service())), start), shown());
 
         // A quiet kind: each failure counts anew, and none for long says it too.
-        assert_eq!(said(&mut index, failure(), start), None);
+        assert_eq!(said(&mut index, &failure(), start), None);
         let again = start + MENDED;
         assert!(!index.is_current(again));
-        assert_eq!(said(&mut index, failure(), again), None);
+        assert_eq!(said(&mut index, &failure(), again), None);
         assert!(!index.is_current(again + MENDED));
         assert!(index.is_current(again + MENDED + Duration::from_secs(1)));
     }
@@ -230,13 +229,13 @@ mod tests {
     #[test]
     fn a_watch_that_begins_anew_is_believed_when_it_has_shown_everything() {
         let (mut index, start) = (Inner::default(), Instant::now());
-        said(&mut index, Ok(Event::InitApply(service())), start);
-        said(&mut index, Ok(Event::InitDone), start);
+        said(&mut index, &Ok(Event::InitApply(service())), start);
+        said(&mut index, &Ok(Event::InitDone), start);
 
         let later = start + MENDED * 2;
-        said(&mut index, Err(Error::NoResourceVersion), start);
-        assert_eq!(said(&mut index, Ok(Event::Init), start), None);
+        said(&mut index, &Err(Error::NoResourceVersion), start);
+        assert_eq!(said(&mut index, &Ok(Event::Init), start), None);
         assert!(!index.is_current(later), "what it showed before may be long gone");
-        assert_eq!(said(&mut index, Ok(Event::InitDone), later), Some(Vec::new()));
+        assert_eq!(said(&mut index, &Ok(Event::InitDone), later), Some(Vec::new()));
     }
 }

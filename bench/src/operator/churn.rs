@@ -220,14 +220,14 @@ impl Page {
         for (what, figure) in rows {
             writeln!(text, "| {what} | {figure} |")?;
         }
-        let Slope { slope, low, high } = churn.mib_per_hour;
+        let Slope { rise, low, high } = churn.mib_per_hour;
         let means: Vec<_> = churn.mib.iter().map(|mib| format!("{mib:.1}")).collect();
         writeln!(
             text,
             "\nThe first decision is the trial of a version that was asked for while nobody led.\n\n\
              ## {} minutes of changes\n\n{RESTLESS} of the releases get a new version and are asked for their first one \
              again, over and over, {} changes in all; the minutes count once their histories are full. Means of resident \
-             memory, in MiB: {}. Slope: **{slope:+.2} MiB an hour**, 95 % interval {low:+.2} to {high:+.2} (least squares \
+             memory, in MiB: {}. Slope: **{rise:+.2} MiB an hour**, 95 % interval {low:+.2} to {high:+.2} (least squares \
              through the means, Student's t). {:.1} s of CPU, {:.1} calls of the API server for each change.",
             churn.minutes,
             churn.changes,

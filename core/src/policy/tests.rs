@@ -1,4 +1,7 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::SignedDuration;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Carrier, Fault, Percent, Policy, SpecError};
@@ -35,10 +38,10 @@ fn manifest() -> Value {
 fn with(pointer: &str, value: Value) -> Value {
     let mut manifest = manifest();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
-    match manifest.pointer_mut(parent).unwrap() {
-        Value::Array(list) => list[key.parse::<usize>().unwrap()] = value,
-        Value::Object(map) => drop(map.insert(key.to_owned(), value)),
-        other => panic!("{parent} is {other}"),
+    let parent = manifest.pointer_mut(parent).unwrap();
+    match key.parse::<usize>() {
+        Ok(index) => parent[index] = value,
+        Err(_) => parent[key] = value,
     }
     manifest
 }
@@ -47,264 +50,34 @@ fn policy(manifest: Value) -> Result<Policy, SpecError> {
     Policy::new("recommender", &serde_json::from_value(manifest).unwrap())
 }
 
+/// A row of `wrong.yaml`.
+#[derive(Deserialize)]
+struct Wrong {
+    at: String,
+    value: Value,
+    told: String,
+}
+
 #[test]
 fn what_is_wrong_is_told_with_its_field_its_value_and_its_remedy() {
-    let digest = "/model/digest";
-    let steps = "/rollout/steps";
-    let step = |weight: i32, soak: &str| json!([{ "weight": weight, "soak": soak }]);
-    let cases = [
-        (
-            digest,
-            json!("sha256:12"),
-            Fault::InvalidModel,
-            "spec.model.digest: ",
-        ),
-        (
-            "/model/uri",
-            json!("models/1"),
-            Fault::InvalidModel,
-            "spec.model.uri \"models/1\" is no artifact URI",
-        ),
-        (
-            "/model/uri",
-            json!("ftp://models/1"),
-            Fault::InvalidModel,
-            "begin with file:///, s3://",
-        ),
-        (
-            "/serving/replicas",
-            json!(-1),
-            Fault::InvalidRollout,
-            "they are -1 and 2",
-        ),
-        (
-            "/rollout/canaryReplicas",
-            json!(0),
-            Fault::InvalidRollout,
-            "they are 4 and 0",
-        ),
-        (
-            steps,
-            json!([]),
-            Fault::InvalidRollout,
-            "spec.rollout.steps is empty",
-        ),
-        (
-            steps,
-            step(0, "1h"),
-            Fault::InvalidRollout,
-            "spec.rollout.steps[0].weight 0 is out of range",
-        ),
-        (
-            steps,
-            step(101, "1h"),
-            Fault::InvalidRollout,
-            "spec.rollout.steps[0].weight 101 is out of range",
-        ),
-        (
-            steps,
-            step(20, "0s"),
-            Fault::InvalidRollout,
-            "spec.rollout.steps[0].soak is 0s",
-        ),
-        (
-            "/rollout/steps/1/weight",
-            json!(5),
-            Fault::InvalidRollout,
-            "spec.rollout.steps[1].weight 5 does not rise",
-        ),
-        (
-            "/rollout/progressDeadline",
-            json!("0s"),
-            Fault::InvalidRollout,
-            "spec.rollout.progressDeadline is 0s",
-        ),
-        (
-            "/route",
-            json!({}),
-            Fault::InvalidRoute,
-            "spec.route names none of gateway",
-        ),
-        (
-            "/route/none",
-            json!({}),
-            Fault::InvalidRoute,
-            "or several: name one",
-        ),
-        (
-            "/route/gateway/parentRefs",
-            json!([]),
-            Fault::InvalidRoute,
-            "neither parentRefs nor existing",
-        ),
-        (
-            "/route/gateway/existing",
-            json!({ "name": "shop", "rule": "api" }),
-            Fault::InvalidRoute,
-            "or both: name the Gateways",
-        ),
-        (
-            "/route/gateway",
-            json!({ "existing": { "name": "shop", "rule": "api" }, "testers": { "header": "x-canary", "value": "yes" } }),
-            Fault::InvalidRoute,
-            "spec.route.gateway.testers is given beside existing",
-        ),
-        (
-            "/analysis/prometheus/url",
-            json!("prometheus:9090"),
-            Fault::InvalidAnalysis,
-            "\"prometheus:9090\" is no address",
-        ),
-        (
-            "/analysis/prometheus/url",
-            json!("ftp://prometheus"),
-            Fault::InvalidAnalysis,
-            "\"ftp://prometheus\" is no address",
-        ),
-        (
-            "/analysis/prometheus/url",
-            json!("http://"),
-            Fault::InvalidAnalysis,
-            "\"http://\" is no address",
-        ),
-        (
-            "/analysis/interval",
-            json!("0s"),
-            Fault::InvalidAnalysis,
-            "spec.analysis.interval is 0s",
-        ),
-        (
-            "/analysis/deadline",
-            json!("0s"),
-            Fault::InvalidAnalysis,
-            "spec.analysis.deadline is 0s",
-        ),
-        (
-            "/analysis/minCoverage",
-            json!("100%"),
-            Fault::InvalidAnalysis,
-            "minCoverage \"100%\" is no percentage",
-        ),
-        (
-            "/analysis/minCoverage",
-            json!("-1%"),
-            Fault::InvalidAnalysis,
-            "minCoverage \"-1%\" is no percentage",
-        ),
-        (
-            "/analysis/minCoverage",
-            json!("0.8"),
-            Fault::InvalidAnalysis,
-            "minCoverage \"0.8\" is no percentage",
-        ),
-        (
-            "/analysis/latency/meanBelow",
-            json!("0s"),
-            Fault::InvalidAnalysis,
-            "spec.analysis.latency.meanBelow is 0s",
-        ),
-        (
-            "/analysis/latency/timeLimit",
-            json!("500ms"),
-            Fault::InvalidAnalysis,
-            "timeLimit 500ms is not above meanBelow 500ms",
-        ),
-        (
-            "/analysis/latency/notWorseThanStable",
-            json!("much"),
-            Fault::InvalidAnalysis,
-            "\"much\" is no percentage",
-        ),
-        (
-            "/analysis/latency/tail/slowerThan",
-            json!("0s"),
-            Fault::InvalidAnalysis,
-            "latency.tail.slowerThan is 0s",
-        ),
-        (
-            "/analysis/latency/tail/notWorseThanStable",
-            json!("0%"),
-            Fault::InvalidAnalysis,
-            "is no percentage above 0",
-        ),
-        (
-            "/analysis/errors",
-            json!({ "notWorseThanStable": "0%" }),
-            Fault::InvalidAnalysis,
-            "is no percentage above 0",
-        ),
-        (
-            "/analysis/quality/notWorseThanStable",
-            json!("0%"),
-            Fault::InvalidAnalysis,
-            "spec.analysis.quality.notWorseThanStable",
-        ),
-        (
-            "/analysis/quality/bad",
-            json!("a{"),
-            Fault::InvalidAnalysis,
-            "spec.analysis.quality: ",
-        ),
-        (
-            "/analysis/quality/all",
-            json!("a{"),
-            Fault::InvalidAnalysis,
-            "spec.analysis.quality: ",
-        ),
-        (
-            "/analysis/metrics/0/canaryAtMost",
-            json!(4.0),
-            Fault::InvalidAnalysis,
-            "\"clicks\" has not exactly one bound",
-        ),
-        (
-            "/analysis/metrics/0/canaryAtLeast",
-            Value::Null,
-            Fault::InvalidAnalysis,
-            "\"clicks\" has not exactly one bound",
-        ),
-        (
-            "/analysis/metrics/0/notAboveStableBy",
-            json!("x"),
-            Fault::InvalidAnalysis,
-            "metrics[].notAboveStableBy \"x\"",
-        ),
-        (
-            "/analysis/metrics/0/notBelowStableBy",
-            json!("x"),
-            Fault::InvalidAnalysis,
-            "metrics[].notBelowStableBy \"x\"",
-        ),
-        (
-            "/serving/template/spec",
-            json!({ "containers": 1 }),
-            Fault::InvalidTemplate,
-            "is no pod spec",
-        ),
-        (
-            "/serving/port",
-            json!("grpc"),
-            Fault::InvalidTemplate,
-            "spec.serving.port \"grpc\" is not the name",
-        ),
-        (
-            "/serving/unversioned/0/name",
-            json!("limit"),
-            Fault::InvalidTemplate,
-            "names ConfigMap/limit, to which",
-        ),
-        (
-            "/gates/0/require",
-            json!("evidence.rmse <"),
-            Fault::InvalidGate,
-            "spec.gates[0].require does not compile",
-        ),
-    ];
-    for (pointer, value, fault, words) in cases {
-        let wrong = policy(with(pointer, value.clone())).expect_err(pointer);
-        assert!(wrong.to_string().contains(words), "{pointer} = {value}: {wrong}");
-        assert_eq!(wrong.fault(), fault, "{pointer} = {value}: {wrong}");
+    let rows: BTreeMap<String, Vec<Wrong>> = serde_norway::from_str(include_str!("wrong.yaml")).unwrap();
+    for (fault, Wrong { at, value, told }) in rows
+        .iter()
+        .flat_map(|(fault, rows)| rows.iter().map(move |row| (fault, row)))
+    {
+        let wrong = policy(with(at, value.clone())).expect_err(at);
+        assert!(wrong.to_string().contains(told), "{at} = {value}: {wrong}");
+        assert_eq!(wrong.fault().as_str(), fault, "{at} = {value}: {wrong}");
     }
+    let told: BTreeSet<_> = rows.keys().map(String::as_str).collect();
+    let others = Fault::ALL
+        .iter()
+        .map(|fault| fault.as_str())
+        .filter(|fault| !told.contains(fault));
+    assert!(
+        others.eq(["InvalidName", "ObjectRefused"]),
+        "each fault of a spec has a row"
+    );
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What a person and a dashboard see of a release: its status.
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use serin_core::crd::ModelReleaseStatus;
-use serin_core::plan::{Phase, Plan, Reason, Stage};
+use serin_core::period::Period;
+use serin_core::plan::{Because, Phase, Plan, Reason, Stage};
 use serin_core::status::{state, status};
 
 use crate::with_stable;
@@ -213,4 +215,38 @@ fn a_trial_ends_by_a_promotion_or_a_rollback_and_by_nothing_else() {
             .iter()
             .all(|reason| !reason.is_rollback() || reason.ends_trial())
     );
+}
+
+/// The longest time that is told to be left, if any is.
+fn left(open: &str) -> Option<SignedDuration> {
+    let told = open.split("(about ").skip(1);
+    let told = told.map(|rest| rest.split(" more at this traffic").next().expect("a time"));
+    told.map(|time| time.parse::<Period>().expect("a duration").get())
+        .max()
+}
+
+#[test]
+fn how_long_the_evidence_will_take_is_told_and_comes_true() {
+    let mut world = with_stable(&[(20, 7200)]);
+    world.spec.analysis.min_soak = "60s".parse().expect("a duration");
+    world.want("v2", HEALTHY);
+    let mut promises = Vec::new();
+    let promoted = loop {
+        let plan = world.run(1);
+        if let Because::Observing { open, .. } = &plan.because {
+            promises.extend(left(open).map(|left| (world.now, left)));
+        }
+        if plan.phase() == Phase::Promoting {
+            break world.now;
+        }
+        assert!(world.record.len() < 1440, "it is never promoted");
+    };
+    assert!(promises.len() > 10, "{promises:?}");
+    for (at, left) in promises.iter().skip(promises.len() / 2) {
+        let took = promoted.duration_since(*at);
+        assert!(
+            *left <= took * 2 && took <= *left * 2 + SignedDuration::from_secs(30),
+            "told {left}, took {took}"
+        );
+    }
 }

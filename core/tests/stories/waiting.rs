@@ -1,0 +1,297 @@
+//! What a release waits for, for how long, and when it is looked at again.
+
+use jiff::SignedDuration;
+use serin_core::crd::{OnNewVersion, Otherwise};
+use serin_core::plan::{Phase, Reason, Stage, Verb};
+use serin_core::record::Entry;
+
+use crate::world::{Behaviour, HEALTHY, World};
+use crate::{until, with_stable};
+
+/// Its pods never become ready.
+const STUCK: Behaviour = Behaviour {
+    ready: false,
+    ..HEALTHY
+};
+
+/// The stage of the canary under way.
+fn stage(world: &World) -> Option<Stage> {
+    world.state.canary.as_ref().map(|canary| canary.stage)
+}
+
+#[test]
+fn a_soak_is_looked_at_when_its_block_can_be_known_and_never_without_end() {
+    let mut world = with_stable(&[(20, 600)]);
+    world.want("v2", HEALTHY);
+    for _ in 0..40 {
+        let plan = world.run(1);
+        let soak = plan.state.canary.as_ref().and_then(|canary| canary.soak);
+        let is_soaking = plan
+            .state
+            .canary
+            .as_ref()
+            .is_some_and(|canary| canary.stage == Stage::Soaking);
+        let (Some(soak), true) = (soak, is_soaking) else {
+            continue;
+        };
+        // The end of the block under way, a second until its scrape is visible, and what the last one took beyond it.
+        let interval = world.policy().interval;
+        let known = soak.block_from + interval + soak.known_after + SignedDuration::from_secs(1);
+        let left = known.duration_since(world.now);
+        let expected = if left.is_positive() {
+            left
+        } else {
+            SignedDuration::from_secs(1)
+        };
+        assert_eq!(plan.look_again, expected, "at {}", world.now);
+    }
+
+    // A clock that was set back by an hour makes nobody wait for an hour.
+    world.now = world
+        .now
+        .saturating_sub(SignedDuration::from_hours(1))
+        .expect("a time");
+    let plan = world.run(0);
+    assert_eq!(
+        plan.look_again,
+        world.policy().interval + SignedDuration::from_secs(15)
+    );
+}
+
+#[test]
+fn a_release_at_rest_is_left_alone_and_one_that_moves_is_not() {
+    let mut world = with_stable(&[(20, 60)]);
+    assert_eq!(world.run(3).look_again, SignedDuration::from_mins(5));
+    world.want("v2", HEALTHY);
+    let plan = world.run(0);
+    assert!(
+        plan.state.canary.is_some() && plan.look_again <= SignedDuration::from_secs(10),
+        "{}",
+        plan.look_again
+    );
+}
+
+/// Entries that say why nothing was seen.
+fn unanswered(world: &World) -> usize {
+    let entries = world.record.values();
+    let is_unanswered = |entry: &&Entry| match entry {
+        Entry::Looked(looked) => looked.missing.as_deref() == Some("Prometheus did not answer"),
+        Entry::Began(_) => false,
+    };
+    entries.filter(is_unanswered).count()
+}
+
+#[test]
+fn metrics_that_stay_away_leave_a_canary_to_a_person_or_take_it_back() {
+    for (otherwise, phase) in [
+        (Otherwise::Hold, Phase::Held),
+        (Otherwise::RollBack, Phase::RolledBack),
+    ] {
+        let mut world = with_stable(&[(20, 7200)]);
+        world.spec.analysis.on_unavailable = otherwise;
+        world.want("v2", HEALTHY);
+        world.live(8);
+        world.metrics = false;
+
+        // What is younger than five minutes may still be answered from what was stored.
+        world.live(59);
+        assert_eq!(unanswered(&world), 0, "{otherwise:?}");
+        world.live(12);
+        let given_up = unanswered(&world);
+        assert!(
+            (1..=13).contains(&given_up),
+            "{otherwise:?}: {given_up} of the first minute"
+        );
+
+        // Half an hour of gaps, and the five minutes until the last of them is one.
+        world.live((35 * 60) / 5);
+        let plan = world.run(1);
+        assert_eq!(plan.phase(), phase, "{otherwise:?}: {}", plan.because);
+        if otherwise == Otherwise::RollBack {
+            let outcome = &world.state.history[0].outcome;
+            assert_eq!(outcome.reason, Reason::Inconclusive);
+            assert!(
+                outcome
+                    .message
+                    .starts_with("the metrics stayed away; errors 0.00 %"),
+                "{}",
+                outcome.message
+            );
+        }
+    }
+}
+
+#[test]
+fn a_canary_that_a_person_trusts_before_it_has_pods_gets_everything_when_it_has() {
+    let mut world = with_stable(&[(20, 3600)]);
+    world.want("v2", STUCK);
+    world.live(2);
+    let canary = world.state.canary.as_ref().expect("it is under way");
+    assert_eq!(canary.stage, Stage::Preparing);
+    let revision = canary.version.revision.clone();
+    world.ask(Verb::Promote);
+    world.live(2);
+    assert_eq!(world.carried().weight(&revision), 0, "not before it is ready");
+
+    world.behaviour.insert(revision.to_string(), HEALTHY);
+    assert_eq!(world.run(10).phase(), Phase::Promoted);
+    assert!(
+        !world.news.iter().any(|news| news == "Soaking"),
+        "{:?}",
+        world.news
+    );
+    let message = &world.state.history[0].outcome.message;
+    assert!(message.ends_with("as a person asked"), "{message}");
+}
+
+#[test]
+fn a_pause_that_outlasts_the_deadline_leaves_a_canary_what_it_had_left() {
+    // Its pods may take a minute.
+    let mut world = with_stable(&[(20, 60)]);
+    world.want("v2", STUCK);
+    world.live(6);
+    assert_eq!(stage(&world), Some(Stage::Preparing));
+    world.spec.paused = true;
+    world.live(60);
+    world.spec.paused = false;
+    world.live(2);
+    assert_eq!(
+        stage(&world),
+        Some(Stage::Preparing),
+        "five minutes of pause are none of its minute"
+    );
+    world.live(12);
+    assert_eq!(world.state.history[0].outcome.reason, Reason::NotReady);
+}
+
+#[test]
+fn nothing_that_happened_during_a_pause_is_counted() {
+    let mut world = with_stable(&[(20, 600)]);
+    world.want("v2", HEALTHY);
+    world.live(10);
+    let requests = |world: &World| {
+        let run = world
+            .state
+            .canary
+            .as_ref()
+            .and_then(|canary| canary.run.as_ref()?.run());
+        run.and_then(|run| run.latest().map(|look| look.totals.canary.requests.all))
+    };
+    let before = requests(&world).expect("it is judged");
+    world.spec.paused = true;
+    world.live(24);
+    world.spec.paused = false;
+    world.live(4);
+    let counted = requests(&world).expect("it is judged") - before;
+    // 20 requests a second: two minutes of them were not looked at.
+    assert!(
+        (200..=500).contains(&counted),
+        "{counted} requests after the pause"
+    );
+}
+
+#[test]
+fn who_is_judged_is_not_interrupted_and_who_cannot_start_gives_way() {
+    let mut world = with_stable(&[(20, 150)]);
+    world.spec.rollout.on_new_version = OnNewVersion::Queue;
+    world.want("v2", HEALTHY);
+    world.live(8);
+    assert_eq!(stage(&world), Some(Stage::Soaking));
+    world.want("v3", STUCK);
+    world.live(5);
+    let canary = world.state.canary.clone().expect("it is judged first");
+    assert_eq!((&*canary.version.name, canary.stage), ("v2", Stage::Soaking));
+
+    until(&mut world, |world| stage(world) == Some(Stage::Preparing));
+    let stable = world.state.stable.as_ref();
+    assert_eq!(
+        stable.map(|stable| &*stable.name),
+        Some("v2"),
+        "then v3 comes next"
+    );
+    world.want("v4", HEALTHY);
+    world.live(4);
+    assert_eq!(
+        world.state.history[0].outcome.reason,
+        Reason::Superseded,
+        "v3 had no pods to judge"
+    );
+    let canary = world.state.canary.as_ref().expect("v4 comes next");
+    assert_eq!(canary.version.name, "v4");
+}
+
+#[test]
+fn a_rollback_is_over_when_the_last_pod_is_gone_and_not_when_none_is_asked_for() {
+    let mut world = with_stable(&[(20, 300)]);
+    world.want("v2", HEALTHY);
+    world.live(8);
+    let revision = world.wanted().revision;
+    world.ask(Verb::Abort);
+    for _ in 0..10 {
+        let _ = world.turn(usize::MAX);
+        let pods = world.workloads.get(&revision).cloned().unwrap_or_default();
+        world.settle();
+        // It answers what it has begun with, and takes its time.
+        if let Some(workload) = world.workloads.get_mut(&revision) {
+            workload.existing = pods.existing.max(1);
+        }
+        world.pass(5);
+    }
+    let asked = world.workloads.get(&revision).map(|workload| workload.replicas);
+    assert_eq!((asked, stage(&world)), (Some(0), Some(Stage::RollingBack)));
+    assert_eq!(world.run(2).phase(), Phase::RolledBack);
+}
+
+/// Blocks that the record of the wanted version holds.
+fn blocks(world: &World) -> usize {
+    let looked = world
+        .record
+        .values()
+        .filter(|entry| matches!(entry, Entry::Looked(_)));
+    looked.count()
+}
+
+#[test]
+fn one_look_makes_up_for_all_blocks_that_could_not_be_seen() {
+    let mut world = with_stable(&[(20, 600)]);
+    world.want("v2", HEALTHY);
+    world.live(30);
+    world.metrics = false;
+    world.live(24);
+    let before = blocks(&world);
+    world.metrics = true;
+    world.pass(5);
+    let _ = world.turn(usize::MAX);
+    let made_up = blocks(&world) - before;
+    assert!((23..=26).contains(&made_up), "{made_up} blocks of two minutes");
+}
+
+#[test]
+fn a_step_of_which_too_little_was_seen_is_neither_passed_nor_taken_back() {
+    let mut world = with_stable(&[(20, 60), (50, 60)]);
+    world.want("v2", HEALTHY);
+    world.live(6);
+    world.metrics = false;
+    world.live(120);
+    world.metrics = true;
+    for _ in 0..25 {
+        let plan = world.run(1);
+        let canary = plan.state.canary.as_ref().expect("it is on trial");
+        assert_eq!(
+            (canary.stage, canary.step),
+            (Stage::Soaking, 0),
+            "{}",
+            plan.because
+        );
+    }
+    let soak = world
+        .state
+        .canary
+        .as_ref()
+        .and_then(|canary| canary.soak)
+        .expect("it soaks");
+    assert_eq!(
+        soak.observed, soak.required,
+        "it has been observed for as long as it had to be"
+    );
+}
