@@ -61,7 +61,9 @@ fn a_soak_is_looked_at_when_its_block_can_be_known_and_never_without_end() {
 #[test]
 fn a_release_at_rest_is_left_alone_and_one_that_moves_is_not() {
     let mut world = with_stable(&[(20, 60)]);
-    assert_eq!(world.run(3).look_again, SignedDuration::from_mins(5));
+    let (plan, before) = (world.run(3), world.state.clone());
+    assert_eq!(plan.look_again, SignedDuration::from_mins(5));
+    assert!(!plan.moves(&before), "what watches show is enough to look at it");
     world.want("v2", HEALTHY);
     let plan = world.run(0);
     assert!(
