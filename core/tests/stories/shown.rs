@@ -86,17 +86,17 @@ fn what_a_canary_failed_by_stays_to_be_seen_and_its_checkpoint_does_not() {
             ..HEALTHY
         },
     );
-    let mut last = None;
+    let mut last = ModelReleaseStatus::default();
     for _ in 0..40 {
         let plan = world.run(1);
-        let status = written(&world, &plan);
+        last = status(&last, &plan, &world.policy(), &world.look(), Some(1), world.now);
         if plan.phase() == Phase::RolledBack {
             break;
         }
-        last = status.analysis;
     }
     assert_eq!(world.state.history[0].outcome.reason, Reason::TooManyErrors);
-    let shown = last.expect("it was judged");
+    let shown = last.analysis.expect("it was judged");
+    assert!(shown.checkpoint.is_none(), "nobody goes on from it");
     // One of twenty.
     assert_eq!(shown.canary.failures, shown.canary.requests / 20);
     assert_eq!(
