@@ -129,7 +129,7 @@ impl Bed {
     async fn start(name: &'static str, releases: usize) -> Result<Self> {
         let began = Instant::now();
         let Some(server) = ApiServer::start().await? else {
-            bail!("SERIN_KUBE and SERIN_ETCD name no programs: run it by `cargo xtask bench operator`");
+            bail!("SERIN_KUBE and SERIN_ETCD name no programs: run it by `cargo xtask bench`");
         };
         let bed = Self {
             name,

@@ -15,7 +15,7 @@ use serin_core::policy::Carrier;
 use serin_core::record::Entry;
 use serin_core::status;
 use watchers::{told, watched};
-use world::{Behaviour, Front, HEALTHY, World, limits, missing};
+use world::{Behaviour, Front, HEALTHY, STUCK, World, limits, missing};
 
 /// One thing that may happen.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ enum Happening {
 fn behaviour() -> impl Strategy<Value = Behaviour> {
     prop_oneof![
         3 => Just(HEALTHY),
-        1 => Just(Behaviour { ready: false, ..HEALTHY }),
+        1 => Just(STUCK),
         1 => Just(Behaviour { mean_ms: 650.0, ..HEALTHY }),
         1 => Just(Behaviour { failing: true, ..HEALTHY }),
     ]
@@ -357,13 +357,7 @@ const SMALL: [Happening; 20] = [
     Happening::Pass(30),
     Happening::Want(1, HEALTHY),
     Happening::Want(2, HEALTHY),
-    Happening::Want(
-        3,
-        Behaviour {
-            ready: false,
-            ..HEALTHY
-        },
-    ),
+    Happening::Want(3, STUCK),
     Happening::Want(
         4,
         Behaviour {

@@ -17,7 +17,7 @@ use serin_core::crd::{Approval, OnNewVersion};
 use serin_core::judge::{Figure, Run, Settings, Tuning};
 use serin_core::plan::{Because, Judgement, Phase, Reason, Request, RouteSeen, Split, Stage, Verb};
 use serin_core::record::{Entry, Record};
-use world::{Behaviour, Front, HEALTHY, World};
+use world::{Behaviour, Front, HEALTHY, STUCK, World};
 
 fn with_stable(steps: &[(i32, u32)]) -> World {
     let mut world = World::new(steps);
@@ -82,14 +82,10 @@ fn a_worse_version_loses_all_traffic() {
         failing: true,
         ..HEALTHY
     };
-    let broken = Behaviour {
-        ready: false,
-        ..HEALTHY
-    };
     for (name, behaviour, reason) in [
         ("a", slow, Reason::TooSlow),
         ("b", failing, Reason::TooManyErrors),
-        ("c", broken, Reason::NotReady),
+        ("c", STUCK, Reason::NotReady),
     ] {
         let mut world = with_stable(&[(20, 60)]);
         world.want(name, behaviour);
@@ -102,17 +98,13 @@ fn a_worse_version_loses_all_traffic() {
 
 #[test]
 fn one_bad_version_after_the_other_leaves_no_trace_in_the_route() {
-    let broken = Behaviour {
-        ready: false,
-        ..HEALTHY
-    };
     let failing = Behaviour {
         failing: true,
         ..HEALTHY
     };
     let mut world = with_stable(&[(20, 60)]);
     let stable = world.wanted().revision;
-    for (name, behaviour) in [("a", failing), ("b", broken), ("c", failing), ("d", broken)] {
+    for (name, behaviour) in [("a", failing), ("b", STUCK), ("c", failing), ("d", STUCK)] {
         world.want(name, behaviour);
         world.live(40);
         assert_eq!(world.run(1).phase(), Phase::RolledBack, "{name}");

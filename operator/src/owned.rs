@@ -38,7 +38,7 @@ struct Inner<V> {
 pub(crate) struct Unknown;
 
 /// By namespace and release, or by namespace and the object's own name where no release is labelled; then by the
-/// object's name. A release owns few objects of a kind: a list of them is a tenth as large as a map.
+/// object's name. A release owns few objects of a kind, and the smallest map has room for eleven.
 type Shown<V> = HashMap<(String, String), Vec<(String, V)>>;
 
 impl<V> Default for Index<V> {

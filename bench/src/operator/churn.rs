@@ -67,6 +67,7 @@ struct Start {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Churn {
+    restless: usize,
     minutes: u32,
     changes: u64,
     during: Part,
@@ -112,7 +113,7 @@ async fn measure(settings: &Settings) -> Result<Page> {
         after: bed.minute(&operator).await?,
     };
     bed.say("an idle minute after it is over");
-    let churn = change_without_end(&bed, &crowd, &operator, settings.minutes).await?;
+    let churn = change_without_end(&bed, &crowd, &operator, settings).await?;
     Ok(Page {
         machine: Machine::here(),
         releases: settings.releases,
@@ -123,8 +124,13 @@ async fn measure(settings: &Settings) -> Result<Page> {
 }
 
 /// Changes some releases and reads the memory meanwhile. At the end all of them have to be at rest again.
-async fn change_without_end(bed: &Bed, crowd: &Releases, operator: &Process, minutes: u32) -> Result<Churn> {
-    let restless = RESTLESS.min(crowd.count());
+async fn change_without_end(
+    bed: &Bed,
+    crowd: &Releases,
+    operator: &Process,
+    settings: &Settings,
+) -> Result<Churn> {
+    let (restless, minutes) = (RESTLESS.min(settings.releases), settings.minutes);
     let mut beat = interval(BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut samples = Vec::new();
@@ -165,6 +171,7 @@ async fn change_without_end(bed: &Bed, crowd: &Releases, operator: &Process, min
         .collect();
     let hours = during.seconds / 3600.0 / mib.len() as f64;
     Ok(Churn {
+        restless,
         minutes,
         changes: changes - before,
         during,
@@ -225,11 +232,12 @@ impl Page {
         writeln!(
             text,
             "\nThe first decision is the trial of a version that was asked for while nobody led.\n\n\
-             ## {} minutes of changes\n\n{RESTLESS} of the releases get a new version and are asked for their first one \
+             ## {} minutes of changes\n\n{} of the releases get a new version and are asked for their first one \
              again, over and over, {} changes in all; the minutes count once their histories are full. Means of resident \
              memory, in MiB: {}. Slope: **{rise:+.2} MiB an hour**, 95 % interval {low:+.2} to {high:+.2} (least squares \
              through the means, Student's t). {:.1} s of CPU, {:.1} calls of the API server for each change.",
             churn.minutes,
+            churn.restless,
             churn.changes,
             means.join(", "),
             churn.during.cpu_seconds,

@@ -62,11 +62,6 @@ where
         patched.map(drop).context("cannot change a release")
     }
 
-    /// How many there are.
-    pub(super) fn count(&self) -> usize {
-        self.count
-    }
-
     /// Waits until this holds for one.
     pub(super) async fn one(&self, number: usize, holds: impl Fn(&K) -> bool) -> Result<()> {
         let one = watcher::Config::default().fields(&format!("metadata.name={}", name(number)));

@@ -70,11 +70,6 @@ impl Releases {
         self.crowd.change_one(release, &wish(version)).await
     }
 
-    /// How many there are.
-    pub(super) fn count(&self) -> usize {
-        self.crowd.count()
-    }
-
     /// Waits until one release tries a version.
     pub(super) async fn tries(&self, release: usize, version: &str) -> Result<()> {
         self.crowd

@@ -8,7 +8,7 @@ use serin_core::plan::{Because, Phase, Plan, Reason, Stage};
 use serin_core::status::{state, status};
 
 use crate::with_stable;
-use crate::world::{Behaviour, HEALTHY, World};
+use crate::world::{Behaviour, HEALTHY, STUCK, World};
 
 /// What is written down after `plan`.
 fn written(world: &World, plan: &Plan) -> ModelReleaseStatus {
@@ -115,13 +115,7 @@ fn what_a_canary_failed_by_stays_to_be_seen_and_its_checkpoint_does_not() {
 #[test]
 fn a_canary_that_waits_for_its_pods_shows_no_clock_and_no_weight() {
     let mut world = with_stable(&[(20, 3600)]);
-    world.want(
-        "v2",
-        Behaviour {
-            ready: false,
-            ..HEALTHY
-        },
-    );
+    world.want("v2", STUCK);
     let plan = world.run(3);
     let status = written(&world, &plan);
     let canary = status.canary.as_ref().expect("it is under way");

@@ -5,14 +5,8 @@ use serin_core::crd::{OnNewVersion, Otherwise};
 use serin_core::plan::{Phase, Reason, Stage, Verb};
 use serin_core::record::Entry;
 
-use crate::world::{Behaviour, HEALTHY, World};
-use crate::{until, with_stable};
-
-/// Its pods never become ready.
-const STUCK: Behaviour = Behaviour {
-    ready: false,
-    ..HEALTHY
-};
+use crate::world::{HEALTHY, STUCK, World};
+use crate::{blocks, is_at, until, with_stable};
 
 /// The stage of the canary under way.
 fn stage(world: &World) -> Option<Stage> {
@@ -26,12 +20,7 @@ fn a_soak_is_looked_at_when_its_block_can_be_known_and_never_without_end() {
     for _ in 0..40 {
         let plan = world.run(1);
         let soak = plan.state.canary.as_ref().and_then(|canary| canary.soak);
-        let is_soaking = plan
-            .state
-            .canary
-            .as_ref()
-            .is_some_and(|canary| canary.stage == Stage::Soaking);
-        let (Some(soak), true) = (soak, is_soaking) else {
+        let (Some(soak), Some(Stage::Soaking)) = (soak, stage(&world)) else {
             continue;
         };
         // The end of the block under way, a second until its scrape is visible, and what the last one took beyond it.
@@ -204,7 +193,7 @@ fn who_is_judged_is_not_interrupted_and_who_cannot_start_gives_way() {
     let canary = world.state.canary.clone().expect("it is judged first");
     assert_eq!((&*canary.version.name, canary.stage), ("v2", Stage::Soaking));
 
-    until(&mut world, |world| stage(world) == Some(Stage::Preparing));
+    until(&mut world, is_at(Stage::Preparing));
     let stable = world.state.stable.as_ref();
     assert_eq!(
         stable.map(|stable| &*stable.name),
@@ -242,15 +231,6 @@ fn a_rollback_is_over_when_the_last_pod_is_gone_and_not_when_none_is_asked_for()
     let asked = world.workloads.get(&revision).map(|workload| workload.replicas);
     assert_eq!((asked, stage(&world)), (Some(0), Some(Stage::RollingBack)));
     assert_eq!(world.run(2).phase(), Phase::RolledBack);
-}
-
-/// Blocks that the record of the wanted version holds.
-fn blocks(world: &World) -> usize {
-    let looked = world
-        .record
-        .values()
-        .filter(|entry| matches!(entry, Entry::Looked(_)));
-    looked.count()
 }
 
 #[test]

@@ -32,6 +32,12 @@ pub(crate) const HEALTHY: Behaviour = Behaviour {
     empty_every: 0,
 };
 
+/// Its pods never become ready.
+pub(crate) const STUCK: Behaviour = Behaviour {
+    ready: false,
+    ..HEALTHY
+};
+
 /// The Service in front of the pods of a release.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Front {
