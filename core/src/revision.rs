@@ -32,6 +32,11 @@ impl Revision {
         is_one.then(|| Self(text.to_owned()))
     }
 
+    fn of(hashed: &Value) -> Self {
+        let hex = Digest::of(hashed.to_string().as_bytes()).hex();
+        Self(hex.chars().take(8).collect())
+    }
+
     /// The text of labels, names and headers.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -58,8 +63,8 @@ pub struct Version {
 /// What a `spec` asks for: a version, once it is known what its references lead to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
-    name: String,
-    digest: String,
+    /// The version without any configuration.
+    bare: Version,
     /// Without absent fields. `serde_json` keeps objects sorted by key, so it has one text only.
     hashed: Value,
 }
@@ -74,28 +79,35 @@ impl Asked {
             "port": spec.serving.port,
             "template": spec.serving.template,
         });
-        Some(Self {
+        let hashed = without_nulls(hashed);
+        let bare = Version {
             name: model.version.clone(),
             digest: model.digest.clone(),
-            hashed: without_nulls(hashed),
-        })
+            revision: Revision::of(&hashed),
+        };
+        Some(Self { bare, hashed })
     }
 
-    /// The version with this configuration. Without any, its revision is the one that it had before configuration was
-    /// part of it.
+    /// The version without any configuration, with the revision that it had before configuration was part of it.
+    pub fn bare(&self) -> &Version {
+        &self.bare
+    }
+
+    /// The version with this configuration.
     pub fn version(&self, configuration: &BTreeMap<Reference, Digest>) -> Version {
+        if configuration.is_empty() {
+            return self.bare.clone();
+        }
         let mut hashed = self.hashed.clone();
-        if let (Some(fields), false) = (hashed.as_object_mut(), configuration.is_empty()) {
+        if let Some(fields) = hashed.as_object_mut() {
             let digests = configuration
                 .iter()
                 .map(|(reference, digest)| (reference.to_string(), Value::from(digest.to_string())));
             fields.insert("configuration".to_owned(), digests.collect());
         }
-        let hex = Digest::of(hashed.to_string().as_bytes()).hex();
         Version {
-            name: self.name.clone(),
-            digest: self.digest.clone(),
-            revision: Revision(hex.chars().take(8).collect()),
+            revision: Revision::of(&hashed),
+            ..self.bare.clone()
         }
     }
 }

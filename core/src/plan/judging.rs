@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stages::{Look, Move};
 use super::telling::{inconclusive, observing, outcome, waiting};
-use super::{Because, Canary, MetricsSeen, Soak, Stage, wish};
+use super::{Because, Canary, MetricsSeen, Soak, wish};
 use crate::counters::{self, Closed, Cut, Series, Witness};
 use crate::judge::{
     self, Arm, Beside, Block, Change, Checkpoint, Consequence, Figure, Health, Kind, Late, Run, Settings,
@@ -144,11 +144,11 @@ impl Look<'_> {
         }
     }
 
-    /// Whether the soak ends by this move and the route asks for its weights already.
+    /// Whether the soak ends by this move with other weights, and the route asks for them already.
     fn is_half_done(&self, moved: &Move) -> bool {
-        let canary = moved.state.canary.as_ref();
-        let ends = canary.is_none_or(|canary| canary.stage != Stage::Soaking);
-        ends && self.seen.route.asks(&wish::split(self.policy, &moved.state))
+        let now = wish::split(self.policy, self.state);
+        let next = wish::split(self.policy, &moved.state);
+        !next.sends_as(&now) && self.seen.route.asks(&next)
     }
 
     /// Does what the latest look says about a canary that is ready and has its weight.

@@ -208,4 +208,78 @@ mod tests {
         assert_eq!(shares(&[1, 1, 1]).iter().sum::<i32>(), 100);
         assert!(shares(&[]).is_empty());
     }
+
+    fn split(weights: &[(&str, i32)]) -> Split {
+        Split::of(
+            weights
+                .iter()
+                .map(|(revision, weight)| (Revision::recorded(revision), *weight)),
+        )
+    }
+
+    #[test]
+    fn two_splits_are_the_same_by_what_they_send_and_not_by_the_places_they_keep() {
+        let a = split(&[("v1", 80), ("v2", 20)]);
+        for (b, as_much, to_the_same) in [
+            (split(&[("v1", 80), ("v2", 20)]), true, true),
+            (split(&[("v1", 80), ("v2", 20), ("v3", 0)]), true, true),
+            (split(&[("v1", 60), ("v2", 40)]), false, true),
+            (split(&[("v1", 100), ("v2", 0)]), false, false),
+            (split(&[("v1", 100)]), false, false),
+            (split(&[("v1", 80), ("v3", 20)]), false, false),
+            (split(&[("v1", 80), ("v2", 20), ("v3", 1)]), false, false),
+            (
+                a.clone().with_testers(Some(Revision::recorded("v2"))),
+                false,
+                true,
+            ),
+            (Split::default(), false, false),
+        ] {
+            for (a, b) in [(&a, &b), (&b, &a)] {
+                assert_eq!(
+                    (a.sends_as(b), a.sends_to_those_of(b)),
+                    (as_much, to_the_same),
+                    "{a:?} {b:?}"
+                );
+            }
+        }
+        assert!(Split::default().is_empty() && split(&[("v1", 0)]).is_empty());
+        assert!(!split(&[("v1", 0), ("v2", 1)]).is_empty());
+        assert!(a.divides() && !split(&[("v1", 100), ("v2", 0)]).divides());
+        assert_eq!(split(&[("v1", 0)]).only(), Some(&Revision::recorded("v1")));
+        assert_eq!((a.only(), Split::default().only()), (None, None));
+    }
+
+    #[test]
+    fn a_route_that_sends_nothing_is_right_for_nobody_else() {
+        let wished = split(&[("v1", 100)]);
+        let nothing = Split::default();
+        let unsupported = |may_send| RouteSeen::Unsupported {
+            obstacle: Obstacle::NameTaken,
+            why: String::new(),
+            may_send,
+        };
+        let asked = |split: &Split| RouteSeen::Asked {
+            split: split.clone(),
+            why: String::new(),
+        };
+        // Whether it carries and whether it asks for: what is wished, and nothing.
+        for (seen, of_wished, of_nothing) in [
+            (RouteSeen::Missing, (false, false), (true, true)),
+            (unsupported(false), (false, false), (true, true)),
+            (unsupported(true), (false, false), (false, true)),
+            (RouteSeen::Outdated, (false, false), (false, false)),
+            (asked(&wished), (false, true), (false, false)),
+            (asked(&nothing), (false, false), (false, true)),
+            (RouteSeen::Carried(wished.clone()), (true, true), (false, false)),
+        ] {
+            for (split, expected) in [(&wished, of_wished), (&nothing, of_nothing)] {
+                assert_eq!(
+                    (seen.carries(split), seen.asks(split)),
+                    expected,
+                    "{seen:?} {split:?}"
+                );
+            }
+        }
+    }
 }

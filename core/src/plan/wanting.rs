@@ -1,6 +1,6 @@
 //! Which version is wanted: what `spec` asks for, with what its references lead to.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use super::{Observed, State};
 use crate::configuration::Configuration;
@@ -51,30 +51,30 @@ pub struct Adopted {
 ///
 /// A revision under way, or rolled back, that knows of no configuration adopts the one that is seen first: whoever
 /// begins to look at configuration starts no canary by that.
-pub(super) fn wanted(policy: &Policy, state: &State, seen: &Observed) -> (Wanted, State) {
+pub(super) fn wanted<'a>(policy: &Policy, state: &'a State, seen: &Observed) -> (Wanted, Cow<'a, State>) {
+    let mut state = Cow::Borrowed(state);
     let Some(asked) = &policy.asked else {
-        return (Wanted::Nothing, state.clone());
+        return (Wanted::Nothing, state);
     };
     let known = match &seen.configuration {
         Configuration::Known(known) => known,
-        Configuration::Incomplete(missing) => return (Wanted::Unknown(missing.join("; ")), state.clone()),
+        Configuration::Incomplete(missing) => return (Wanted::Unknown(missing.join("; ")), state),
     };
     let version = asked.version(known);
     if known.is_empty() {
-        return (Wanted::Version(version), state.clone());
+        return (Wanted::Version(version), state);
     }
-    let bare = asked.version(&BTreeMap::new());
-    let mut state = state.clone();
+    let bare = asked.bare();
     let is_adopted = |adopted: &Adopted| adopted.revision == bare.revision;
     if state.has_part(&bare.revision) && !state.adopted.as_ref().is_some_and(is_adopted) {
-        state.adopted = Some(Adopted {
+        state.to_mut().adopted = Some(Adopted {
             revision: bare.revision.clone(),
             in_place_of: version.revision.clone(),
         });
     }
     let is_the_same = |adopted: &Adopted| is_adopted(adopted) && adopted.in_place_of == version.revision;
     let wanted = if state.adopted.as_ref().is_some_and(is_the_same) {
-        bare
+        bare.clone()
     } else {
         version
     };

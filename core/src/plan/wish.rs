@@ -145,7 +145,9 @@ pub(super) fn restored(policy: &Policy, before: &State, state: &State, seen: &Ob
         Some(_) => return None,
     };
     let wished = split(policy, state);
-    let is_confirmed = before.place() == state.place();
+    if seen.route.asks(&wished) {
+        return None;
+    }
     let found = match &seen.route {
         RouteSeen::Unsupported { .. } | RouteSeen::Outdated => return None,
         // Another number of pods is another share, and may be wished for.
@@ -168,7 +170,8 @@ pub(super) fn restored(policy: &Policy, before: &State, state: &State, seen: &Ob
             format!("it asked for {}{testers}", each.collect::<Vec<_>>().join(", "))
         }
     };
-    (is_confirmed && !seen.route.asks(&wished)).then(|| News {
+    let is_confirmed = before.place() == state.place();
+    is_confirmed.then(|| News {
         revision: revision.clone(),
         reason: Transition::RouteRestored,
         warning: true,

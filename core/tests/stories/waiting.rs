@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use serin_core::crd::{OnNewVersion, Otherwise};
-use serin_core::plan::{Phase, Reason, Stage, Verb};
+use serin_core::plan::{Phase, Reason, RouteSeen, Stage, Verb};
 use serin_core::record::Entry;
 
 use crate::world::{HEALTHY, STUCK, World};
@@ -276,4 +276,46 @@ fn a_step_of_which_too_little_was_seen_is_neither_passed_nor_taken_back() {
         soak.observed, soak.required,
         "it has been observed for as long as it had to be"
     );
+}
+
+#[test]
+fn a_soak_that_is_over_waits_for_its_route_and_takes_nothing_more_in() {
+    let mut world = with_stable(&[(20, 60)]);
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    // The gateway takes back its word, and goes on to send what it sent.
+    let split = world.carried();
+    world.gateway = false;
+    world.route = RouteSeen::Asked {
+        split: split.clone(),
+        why: "a listener is gone".into(),
+    };
+    let waiting = world.run(40);
+    assert_eq!(waiting.because.reason(), "RoutePending", "{}", waiting.because);
+    assert_eq!(stage(&world), Some(Stage::Soaking));
+    assert!(world.carried().sends_as(&split));
+    assert_eq!(
+        blocks(&world),
+        12,
+        "a minute of blocks, though it was watched for more than three"
+    );
+    world.gateway = true;
+    assert_eq!(world.run(10).phase(), Phase::Promoted);
+    assert_eq!(blocks(&world), 12);
+}
+
+#[test]
+fn what_one_look_makes_up_for_ends_with_the_step() {
+    let mut world = with_stable(&[(20, 60), (50, 60)]);
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    world.settle();
+    world.live(3);
+    assert_eq!(stage(&world), Some(Stage::Soaking));
+    // Nobody looks for five minutes; Prometheus does.
+    world.pass(300);
+    let _ = world.turn(usize::MAX);
+    let canary = world.state.canary.as_ref().expect("it is on trial");
+    assert_eq!((canary.stage, canary.step), (Stage::Shifting, 1));
+    assert_eq!(blocks(&world), 12, "what came later belongs to nobody's step");
 }

@@ -1,0 +1,256 @@
+//! What people ask for, and what becomes of it.
+
+use serin_core::crd::{Approval, OnNewVersion};
+use serin_core::plan::{Because, Phase, Reason, Request, Stage, Verb};
+
+use crate::world::{Behaviour, HEALTHY, World};
+use crate::{is_at, until, with_stable};
+
+#[test]
+fn an_abort_is_followed_in_every_stage() {
+    for stage in [
+        Stage::Preparing,
+        Stage::Shifting,
+        Stage::Soaking,
+        Stage::Growing,
+        Stage::Promoting,
+    ] {
+        let mut world = with_stable(&[(20, 30)]);
+        let stable = world.carried();
+        world.want("v2", HEALTHY);
+        until(&mut world, is_at(stage));
+        world.ask(Verb::Abort);
+        let next = world.turn(usize::MAX).0;
+        assert_eq!(next.phase(), Phase::RollingBack, "{stage:?}");
+        assert_eq!(world.run(10).phase(), Phase::RolledBack, "{stage:?}");
+        assert!(world.carried().sends_as(&stable), "{stage:?}");
+        assert_eq!(world.state.history[0].outcome.reason, Reason::Aborted);
+    }
+}
+
+#[test]
+fn a_canary_that_has_passed_waits_for_a_yes_and_is_watched_meanwhile() {
+    let mut world = with_stable(&[(20, 60)]);
+    world.spec.rollout.approval = Approval::Manual;
+    world.want("v2", HEALTHY);
+    let last = world.run(30);
+    assert!(
+        matches!(last.because, Because::AwaitingApproval(_)),
+        "{}",
+        last.because
+    );
+    assert_eq!(last.phase(), Phase::Held);
+    let told = |world: &World| {
+        world
+            .news
+            .iter()
+            .filter(|news| *news == "AwaitingApproval")
+            .count()
+    };
+    world.live(20);
+    assert_eq!(told(&world), 1, "one event, however long it waits");
+
+    world.ask(Verb::Approve);
+    assert_eq!(world.run(10).phase(), Phase::Promoted);
+
+    world.want("v3", HEALTHY);
+    world.live(30);
+    let failing = Behaviour {
+        failing: true,
+        ..HEALTHY
+    };
+    world
+        .behaviour
+        .insert(world.wanted().revision.to_string(), failing);
+    assert_eq!(
+        world.run(30).phase(),
+        Phase::RolledBack,
+        "nobody has said yes, and it got worse"
+    );
+    assert_eq!(world.state.history[0].outcome.reason, Reason::TooManyErrors);
+}
+
+#[test]
+fn a_yes_given_early_counts_when_the_canary_has_passed() {
+    let mut world = with_stable(&[(20, 60)]);
+    world.spec.rollout.approval = Approval::Manual;
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    world.ask(Verb::Approve);
+    assert_eq!(world.run(30).phase(), Phase::Promoted);
+    assert!(
+        !world.news.contains(&"AwaitingApproval".to_owned()),
+        "{:?}",
+        world.news
+    );
+}
+
+#[test]
+fn a_version_asked_for_too_early_is_turned_down_until_somebody_asks_again() {
+    let mut world = with_stable(&[(20, 60)]);
+    world.spec.rollout.on_new_version = OnNewVersion::Reject;
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    world.want("v3", HEALTHY);
+    let last = world.run(40);
+    assert_eq!(
+        world.state.stable.as_ref().map(|stable| stable.name.as_str()),
+        Some("v2")
+    );
+    assert_eq!(last.phase(), Phase::RolledBack, "{}", last.because);
+    let reasons: Vec<_> = world
+        .state
+        .history
+        .iter()
+        .map(|past| past.outcome.reason)
+        .collect();
+    assert_eq!(reasons[..2], [Reason::Promoted, Reason::Refused]);
+    assert_eq!(world.news.iter().filter(|news| *news == "Refused").count(), 1);
+
+    world.ask_to_retry();
+    assert_eq!(world.run(40).phase(), Phase::Promoted);
+    assert_eq!(
+        world.state.stable.as_ref().map(|stable| stable.name.as_str()),
+        Some("v3")
+    );
+}
+
+#[test]
+fn a_person_promotes_at_once_or_step_by_step() {
+    let mut world = with_stable(&[(20, 600), (50, 600)]);
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    world.ask(Verb::Skip);
+    until(&mut world, |world| {
+        world.state.canary.as_ref().is_some_and(|canary| canary.step == 1)
+    });
+    let stale = world.request.clone();
+    until(&mut world, is_at(Stage::Soaking));
+    world.live(3);
+    assert_eq!(
+        world.state.canary.as_ref().map(|canary| canary.step),
+        Some(1),
+        "one request, one step"
+    );
+    world.ask(Verb::Promote);
+    assert_eq!(world.run(10).phase(), Phase::Promoted);
+    let message = &world.state.history[0].outcome.message;
+    assert!(
+        message.ends_with("in place of v1, as a person asked"),
+        "{message}"
+    );
+
+    world.request = stale;
+    world.news.clear();
+    world.live(5);
+    assert_eq!(world.news, ["RequestIgnored"], "told once");
+    assert!(!world.state.answered.as_ref().expect("an answer").is_followed);
+}
+
+#[test]
+fn a_request_that_nobody_understands_is_told_with_its_remedy_and_changes_nothing() {
+    let mut world = with_stable(&[(20, 60)]);
+    let before = world.state.clone();
+    world.request = Some("please stop".into());
+    world.live(3);
+    assert_eq!(world.news, ["RequestIgnored"]);
+    let answer = world.state.answered.take().expect("an answer");
+    assert!(
+        answer
+            .words
+            .contains("\"please stop\" is no request: write a verb"),
+        "{}",
+        answer.words
+    );
+    assert_eq!(world.state, before);
+}
+
+#[test]
+fn an_undo_returns_to_the_version_before_without_a_soak_and_stays_there() {
+    let mut world = with_stable(&[(20, 30)]);
+    world.want("v2", HEALTHY);
+    assert_eq!(world.run(40).phase(), Phase::Promoted);
+    let undone = world.wanted().revision;
+    world.news.clear();
+
+    world.request = Some(Request::new(Verb::Undo, &undone).to_string());
+    let last = world.run(40);
+    assert_eq!(
+        world.state.stable.as_ref().map(|stable| stable.name.as_str()),
+        Some("v1")
+    );
+    assert_eq!(world.news, ["Started", "Promoted"]);
+    assert_eq!(
+        last.phase(),
+        Phase::RolledBack,
+        "spec still names v2: {}",
+        last.because
+    );
+    assert_eq!(world.carried().weight(&undone), 0);
+
+    world.ask_to_retry();
+    until(&mut world, is_at(Stage::Soaking));
+    assert_eq!(
+        world.run(40).phase(),
+        Phase::Promoted,
+        "asked again, it is judged again"
+    );
+}
+
+#[test]
+fn a_paused_release_hears_an_abort_and_lets_everything_else_wait() {
+    let mut world = with_stable(&[(20, 600)]);
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    world.spec.paused = true;
+    world.ask(Verb::Promote);
+    world.live(5);
+    assert!(is_at(Stage::Soaking)(&world) && world.state.answered.is_none());
+    world.spec.paused = false;
+    assert_eq!(world.run(10).phase(), Phase::Promoted);
+}
+
+#[test]
+fn who_skips_the_last_step_is_not_asked_for_a_yes_as_well() {
+    let mut world = with_stable(&[(20, 600)]);
+    world.spec.rollout.approval = Approval::Manual;
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    world.ask(Verb::Skip);
+    assert_eq!(world.run(10).phase(), Phase::Promoted);
+    assert!(
+        !world.news.contains(&"AwaitingApproval".to_owned()),
+        "{:?}",
+        world.news
+    );
+}
+
+#[test]
+fn an_undo_waits_while_the_release_is_paused_or_asleep() {
+    type Rest = fn(&mut World, bool);
+    let pause: Rest = |world, rests| world.spec.paused = rests;
+    let sleep: Rest = |world, rests| world.spec.serving.replicas = if rests { 0 } else { 2 };
+    for (how, rest) in [("paused", pause), ("asleep", sleep)] {
+        let mut world = with_stable(&[(20, 30)]);
+        world.want("v2", HEALTHY);
+        assert_eq!(world.run(40).phase(), Phase::Promoted);
+        let stable = |world: &World| world.state.stable.as_ref().map(|stable| stable.name.clone());
+        world.request = Some(Request::new(Verb::Undo, &world.wanted().revision).to_string());
+
+        rest(&mut world, true);
+        world.live(10);
+        assert_eq!(stable(&world).as_deref(), Some("v2"), "{how}");
+        assert!(
+            world.state.canary.is_none() && world.state.answered.is_none(),
+            "{how}"
+        );
+
+        rest(&mut world, false);
+        world.live(10);
+        assert_eq!(
+            stable(&world).as_deref(),
+            Some("v1"),
+            "awake again after it was {how}"
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! Weights that others change, the testers' door, and a release without a gateway.
+
+use serin_core::plan::{Action, Observed, Phase, RouteSeen, Split, Stage, Verb, plan};
+
+use crate::world::{Behaviour, Front, HEALTHY, World};
+use crate::{is_at, until, with_stable};
+
+#[test]
+fn weights_that_somebody_edits_and_a_route_that_is_deleted_are_put_back_and_told() {
+    let mut world = with_stable(&[(20, 600)]);
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    world.news.clear();
+    let wished = world.carried();
+    let edited: Vec<_> = wished
+        .weights()
+        .map(|(revision, _)| (revision.clone(), 50))
+        .collect();
+    world.route = RouteSeen::Carried(Split::of(edited));
+    world.live(3);
+    assert!(world.carried().sends_as(&wished), "{:?}", world.route);
+    assert_eq!(world.news, ["RouteRestored"], "told once");
+
+    world.route = RouteSeen::Missing;
+    world.live(3);
+    assert!(world.carried().sends_as(&wished), "{:?}", world.route);
+    assert_eq!(world.news, ["RouteRestored", "RouteRestored"]);
+    assert!(is_at(Stage::Soaking)(&world), "{:?}", world.state);
+}
+
+#[test]
+fn testers_reach_the_canary_while_it_is_on_trial_and_nothing_that_is_withdrawn() {
+    let mut world = World::new(&[(20, 60), (50, 60)]).with_testers();
+    world.want("v1", HEALTHY);
+    world.live(10);
+    assert_eq!(world.carried().testers(), None, "nothing is on trial");
+
+    world.want("v2", HEALTHY);
+    let second = world.wanted().revision;
+    until(&mut world, is_at(Stage::Soaking));
+    let wished = world.carried();
+    assert_eq!(wished.testers(), Some(&second));
+    // A door that somebody shuts is opened again, and told.
+    world.news.clear();
+    world.route = RouteSeen::Carried(wished.clone().with_testers(None));
+    world.live(3);
+    assert_eq!(world.carried(), wished);
+    assert_eq!(world.news, ["RouteRestored"]);
+
+    world.ask(Verb::Abort);
+    drop(world.turn(usize::MAX));
+    assert_eq!(world.carried().testers(), None, "shut with the first write");
+    world.live(10);
+
+    world.want("v3", HEALTHY);
+    assert_eq!(world.run(80).phase(), Phase::Promoted);
+    world.live(2);
+    let all = Split::of([(world.wanted().revision, 100)]);
+    assert!(world.carried().sends_as(&all), "what is promoted needs no door");
+}
+
+/// The pods of each revision that are asked for, those of the wanted one last.
+fn pods(world: &World) -> (i32, i32) {
+    let wanted = world.wanted().revision;
+    let asked = |is_wanted: bool| {
+        let those = world
+            .workloads
+            .iter()
+            .filter(|(revision, _)| (**revision == wanted) == is_wanted);
+        those.map(|(_, pods)| pods.replicas).sum()
+    };
+    (asked(false), asked(true))
+}
+
+/// A release without a gateway that serves its first version, and the second one asked for.
+fn without_a_gateway(steps: &[(i32, u32)], behaviour: Behaviour) -> World {
+    let mut world = World::of_pods(steps);
+    world.spec.serving.replicas = 4;
+    world.want("v1", HEALTHY);
+    world.live(10);
+    world.news.clear();
+    world.want("v2", behaviour);
+    world
+}
+
+#[test]
+fn without_a_gateway_pods_carry_the_nearest_weight_and_never_more_than_half() {
+    // Weight asked for, pods of the canary beside four of stable, weight carried.
+    for (asked, canary, carried) in [(5, 1, 20), (20, 1, 20), (35, 2, 33), (50, 4, 50), (90, 4, 50)] {
+        let mut world = without_a_gateway(&[(asked, 600)], HEALTHY);
+        while world.news.last().map(String::as_str) != Some("Soaking") {
+            assert!(world.news.len() < 2, "{asked}%: {:?}", world.news);
+            world.live(1);
+        }
+        let wanted = world.wanted().revision;
+        assert_eq!(pods(&world), (4, canary), "{asked}%");
+        assert_eq!(world.carried().weight(&wanted), carried, "{asked}%");
+    }
+}
+
+#[test]
+fn without_a_gateway_a_canary_gets_nothing_before_it_is_ready_and_nothing_when_its_rollback_begins() {
+    let failing = Behaviour {
+        failing: true,
+        ..HEALTHY
+    };
+    let mut world = without_a_gateway(&[(20, 60)], failing);
+    let wanted = world.wanted().revision;
+    let mut stages = Vec::new();
+    for _ in 0..40 {
+        drop(world.turn(usize::MAX));
+        let stage = world.state.canary.as_ref().map(|canary| canary.stage);
+        if matches!(stage, None | Some(Stage::Preparing | Stage::RollingBack)) {
+            assert_eq!(world.carried().weight(&wanted), 0, "{stage:?}");
+        }
+        stages.extend(stage.filter(|stage| stages.last() != Some(stage)));
+        world.settle();
+        world.pass(5);
+    }
+    let all = [
+        Stage::Preparing,
+        Stage::Shifting,
+        Stage::Soaking,
+        Stage::RollingBack,
+    ];
+    assert_eq!(stages, all);
+    assert_eq!(pods(&world), (4, 0));
+}
+
+#[test]
+fn without_a_gateway_a_canary_that_passes_gets_everything_at_once() {
+    let mut world = without_a_gateway(&[(20, 30), (50, 30)], HEALTHY);
+    assert_eq!(world.run(60).phase(), Phase::Promoted);
+    let steps = [
+        "Started",
+        "Soaking",
+        "StepPassed",
+        "Soaking",
+        "Promoting",
+        "Promoted",
+    ];
+    assert_eq!(world.news, steps);
+    assert_eq!(world.front, Front::One(world.wanted().revision));
+    assert_eq!(pods(&world), (0, 4));
+}
+
+#[test]
+fn pods_that_somebody_else_has_added_are_taken_away_again() {
+    let mut world = without_a_gateway(&[(20, 600)], HEALTHY);
+    world.live(6);
+    let wanted = world.wanted().revision;
+    world.workloads.get_mut(&wanted).expect("its pods").replicas = 5;
+    world.live(3);
+    assert_eq!(pods(&world), (4, 1));
+}
+
+#[test]
+fn a_branch_that_is_left_keeps_the_old_pods_and_is_asked_to_go() {
+    let mut world = with_stable(&[(20, 60)]);
+    let seen = Observed {
+        has_branch: true,
+        ..world.look()
+    };
+    let made = plan(&world.policy(), &world.state, &seen, world.now);
+    let stable = world.wanted().revision;
+    let all = Split::of([(stable.clone(), 100)]);
+    assert_eq!(made.actions, [Action::Route(all)]);
+    // With a canary beside stable it is needed.
+    world.want("v2", HEALTHY);
+    world.live(4);
+    let seen = Observed {
+        has_branch: true,
+        ..world.look()
+    };
+    let made = plan(&world.policy(), &world.state, &seen, world.now);
+    assert_eq!(made.actions, []);
+}
