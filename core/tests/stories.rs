@@ -50,6 +50,11 @@ fn a_healthy_version_passes_every_step_and_its_pods_become_the_stable_ones() {
     let mut world = with_stable(&[(10, 30), (50, 30)]);
     world.want("v2", HEALTHY);
     assert_eq!(world.run(40).phase(), Phase::Promoted);
+    let message = &world.state.history[0].outcome.message;
+    assert!(
+        message.ends_with("in place of v1"),
+        "nobody asked for it: {message}"
+    );
     assert_eq!(
         world.news,
         [
@@ -203,6 +208,17 @@ fn figures_of_own_queries_are_kept_or_the_canary_goes_at_the_end_of_its_soak() {
             );
         }
     }
+}
+
+#[test]
+fn a_figure_outside_its_bounds_ends_a_trial_with_its_first_step() {
+    let mut world = with_metrics();
+    world.spec.rollout.steps = world::spec(&[(20, 60), (50, 60)]).rollout.steps;
+    world.figures = vec![figure(2.1, None), figure(0.9, Some(0.9))];
+    world.want("v2", HEALTHY);
+    assert_eq!(world.run(60).phase(), Phase::RolledBack);
+    assert_eq!(world.state.history[0].outcome.reason, Reason::MetricOutside);
+    assert!(!world.news.contains(&"StepPassed".to_owned()), "{:?}", world.news);
 }
 
 #[test]
@@ -444,15 +460,8 @@ fn a_change_of_what_it_is_judged_by_is_a_new_run() {
 fn an_operator_that_tunes_otherwise_goes_on_with_the_run_it_finds() {
     let mut world = with_stable(&[(20, 120)]);
     world.want("v2", HEALTHY);
-    while world
-        .state
-        .canary
-        .as_ref()
-        .is_none_or(|canary| canary.run.is_none())
-    {
-        world.live(1);
-    }
     let run = |world: &World| world.state.canary.as_ref().and_then(|canary| canary.run.clone());
+    until(&mut world, |world| run(world).is_some());
     let found = run(&world).expect("a run");
     let settings = Settings {
         tuning: Tuning::Wide,
@@ -623,6 +632,18 @@ fn a_canary_on_hold_because_nothing_could_be_shown_is_withdrawn_when_it_gets_wor
     world.spec.analysis.min_requests = 1_000_000;
     world.spec.analysis.deadline = Some("90s".parse().expect("a period"));
     world.want("v2", HEALTHY);
+    let soak = |world: &World| world.state.canary.as_ref().and_then(|canary| canary.soak);
+    until(&mut world, |world| {
+        soak(world).is_some_and(|soak| soak.observed == soak.required)
+    });
+    let waiting = world.turn(usize::MAX).0;
+    // A minute of 20 requests a second.
+    assert_eq!(
+        waiting.because,
+        Because::TooFewRequests {
+            missing: 1_000_000 - 1200
+        }
+    );
     let last = world.run(40);
     assert!(
         matches!(last.because, Because::Inconclusive(_)),

@@ -166,7 +166,7 @@ async fn come_or_go(release: &ModelRelease, ctx: &Context, turn: &mut Turn<'_>) 
     let api = api(release, ctx);
     let done = finalizer(&api, FINALIZER, Arc::new(release.clone()), |event| async {
         match event {
-            Event::Apply(release) => look(&release, ctx, turn).await,
+            Event::Apply(release) => Box::pin(look(&release, ctx, turn)).await,
             Event::Cleanup(release) => {
                 take_traffic_away(&identity(&release)?, &release.spec, ctx).await?;
                 ctx.forget(&release.namespace().unwrap_or_default(), &release.name_any());

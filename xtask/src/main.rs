@@ -19,6 +19,7 @@ mod e2e;
 mod http;
 mod images;
 mod kubectl;
+mod mutants;
 mod ports;
 mod preflight;
 mod progress;
@@ -82,8 +83,15 @@ enum Task {
     Stack(StackVerb),
     /// A benchmark, against rivals in the same run.
     Bench {
-        /// Which one: operator, judge, shifts or faults.
+        /// Which one: operator, churn, judge, shifts or faults.
         name: String,
+    },
+    /// Change the code that decides in every way that cargo-mutants knows; a test has to fail for each. Writes
+    /// docs/benchmarks/mutants.md.
+    Mutants {
+        /// Try only those that survived the last run: tests were added, and the code is the same.
+        #[arg(long)]
+        survivors: bool,
     },
 }
 
@@ -171,6 +179,7 @@ fn perform(task: Task, settings: &Settings, progress: &Progress) -> Result<()> {
             stack::install(settings, progress, &cluster)
         }
         Task::Bench { name } => bench::run(&name, settings, progress),
+        Task::Mutants { survivors } => mutants::run(settings, progress, survivors),
     }
 }
 

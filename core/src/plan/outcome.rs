@@ -156,11 +156,6 @@ impl Transition {
         }
     }
 
-    /// Whether nothing of the same trial comes after it.
-    pub fn ends_trial(self) -> bool {
-        matches!(self, Self::Promoted | Self::RolledBack)
-    }
-
     /// Whether a person should look: always, never, or where the version itself is to blame.
     pub fn warns(self) -> &'static str {
         match self {

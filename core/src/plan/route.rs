@@ -248,6 +248,10 @@ mod tests {
         assert!(a.divides() && !split(&[("v1", 100), ("v2", 0)]).divides());
         assert_eq!(split(&[("v1", 0)]).only(), Some(&Revision::recorded("v1")));
         assert_eq!((a.only(), Split::default().only()), (None, None));
+        let [v1, v3] = ["v1", "v3"].map(Revision::recorded);
+        let kept = split(&[("v1", 0)]);
+        assert!(kept.names(&v1) && !kept.names(&v3));
+        assert!(kept.with_testers(Some(v3.clone())).names(&v3));
     }
 
     #[test]

@@ -83,6 +83,11 @@ fn a_yes_given_early_counts_when_the_canary_has_passed() {
         "{:?}",
         world.news
     );
+    let message = &world.state.history[0].outcome.message;
+    assert!(
+        message.ends_with("in place of v1"),
+        "evidence promoted it, the yes alone did not: {message}"
+    );
 }
 
 #[test]
@@ -253,4 +258,77 @@ fn an_undo_waits_while_the_release_is_paused_or_asleep() {
             "awake again after it was {how}"
         );
     }
+}
+
+/// The news since `world` was asked `request`, and the answer's words.
+fn answer(world: &mut World, request: &Request) -> (Vec<String>, String) {
+    world.news.clear();
+    world.request = Some(request.to_string());
+    world.live(3);
+    let answer = world.state.answered.clone().expect("an answer");
+    assert_eq!(answer.request, request.to_string());
+    (world.news.clone(), answer.words)
+}
+
+#[test]
+fn a_retry_names_the_last_rollback_and_waits_for_no_other_trial() {
+    let failing = Behaviour {
+        failing: true,
+        ..HEALTHY
+    };
+    let mut world = with_stable(&[(20, 60)]);
+    world.want("v2", failing);
+    world.live(40);
+    let first = world.state.retry().expect("it was rolled back");
+    world.ask_to_retry();
+    world.live(40);
+    let second = world.state.retry().expect("and once more");
+    assert_ne!(first, second);
+    let (news, words) = answer(
+        &mut world,
+        &Request::on(Verb::Retry, &first.revision, "yesterday"),
+    );
+    assert_eq!(news, ["RequestIgnored"]);
+    assert!(words.contains("not the last rollback"), "{words}");
+
+    // While something else is on trial.
+    world.want("v3", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    let (news, _) = answer(&mut world, &second);
+    assert_eq!(news, ["RequestIgnored"]);
+    assert!(is_at(Stage::Soaking)(&world));
+}
+
+#[test]
+fn an_undo_needs_the_pods_of_a_version_that_was_good() {
+    let mut world = with_stable(&[(20, 30)]);
+    let first = world.wanted().revision;
+    world.want("v2", HEALTHY);
+    world.live(40);
+    assert!(
+        world.workloads.remove(&first).is_some(),
+        "it is kept, without pods"
+    );
+    let undo = Request::new(Verb::Undo, &world.wanted().revision);
+    let (news, words) = answer(&mut world, &undo);
+    assert_eq!(news, ["RequestIgnored"]);
+    assert!(
+        words.contains("no version that was stable before is kept"),
+        "{words}"
+    );
+    assert!(world.state.canary.is_none());
+}
+
+#[test]
+fn two_requests_that_are_ignored_are_two_events_and_one_that_stays_is_one() {
+    let mut world = with_stable(&[(20, 60)]);
+    let mut ordinal = |text: &str| {
+        world.request = Some(text.to_owned());
+        let told = world.turn(usize::MAX).0.news;
+        assert_eq!(world.turn(usize::MAX).0.news, [], "told once");
+        told.first().map(|news| news.ordinal).expect("it is told")
+    };
+    let (first, second, again) = (ordinal("stop"), ordinal("please stop"), ordinal("stop"));
+    assert_ne!(first, second);
+    assert_eq!(first, again, "an event of the same name, counted up");
 }

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use serin_core::crd::ModelReleaseStatus;
 use serin_core::period::Period;
-use serin_core::plan::{Because, Phase, Plan, Reason, Stage};
+use serin_core::plan::{Action, Because, Canary, News, Phase, Plan, Reason, Stage, State, Transition};
 use serin_core::status::{state, status};
 
 use crate::with_stable;
@@ -49,6 +49,10 @@ fn a_soak_shows_what_was_counted_and_how_strong_the_evidence_is() {
         assert_eq!(shown.canary.latency_ms_mean, Some(canary_mean));
         assert_eq!(shown.stable.latency_ms_mean, Some(20.0));
         assert_eq!((shown.coverage, &*shown.verdict), (1.0, "Collecting"));
+        let run = plan.state.canary.as_ref().and_then(|canary| canary.run.as_ref());
+        let began = run.expect("a run").began.as_second();
+        let revision = world.wanted().revision;
+        assert_eq!(shown.record.as_deref(), Some(&*format!("{revision}-{began}")));
         assert_eq!((shown.abort_at, shown.promote_at), (100.0, 20.0));
         assert!(
             shown.evidence > 0.0 && shown.evidence < shown.abort_at,
@@ -242,5 +246,77 @@ fn how_long_the_evidence_will_take_is_told_and_comes_true() {
             *left <= took * 2 && took <= *left * 2 + SignedDuration::from_secs(30),
             "told {left}, took {took}"
         );
+    }
+}
+
+#[test]
+fn the_clock_and_the_evidence_go_on_without_a_move_and_nothing_else_does() {
+    let mut world = with_stable(&[(20, 600)]);
+    world.want("v2", HEALTHY);
+    let _ = world.run(8);
+    let before = world.state.clone();
+    let still = Plan {
+        state: before.clone(),
+        actions: Vec::new(),
+        news: Vec::new(),
+        ..world.run(0)
+    };
+    assert!(!still.moves(&before));
+    let canary = before.canary.as_ref().expect("it is on trial");
+    let with = |canary: Canary| Plan {
+        state: State {
+            canary: Some(canary),
+            ..before.clone()
+        },
+        ..still.clone()
+    };
+    for later in [
+        Canary {
+            soak: None,
+            ..canary.clone()
+        },
+        Canary {
+            run: None,
+            ..canary.clone()
+        },
+        Canary {
+            unready_since: Some(world.now),
+            ..canary.clone()
+        },
+    ] {
+        assert!(!with(later.clone()).moves(&before), "{later:?}");
+    }
+    for moved in [
+        with(Canary {
+            stage: Stage::Growing,
+            ..canary.clone()
+        }),
+        with(Canary {
+            step: 1,
+            ..canary.clone()
+        }),
+        Plan {
+            state: State {
+                stable: None,
+                ..before.clone()
+            },
+            ..still.clone()
+        },
+        Plan {
+            actions: vec![Action::Delete(world.wanted().revision)],
+            ..still.clone()
+        },
+        Plan {
+            news: vec![News {
+                revision: world.wanted().revision,
+                reason: Transition::Soaking,
+                warning: false,
+                message: String::new(),
+                ordinal: 0,
+            }],
+            ..still.clone()
+        },
+    ] {
+        assert!(moved.moves(&before), "{moved:?}");
     }
 }

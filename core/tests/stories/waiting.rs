@@ -2,10 +2,10 @@
 
 use jiff::SignedDuration;
 use serin_core::crd::{OnNewVersion, Otherwise};
-use serin_core::plan::{Phase, Reason, RouteSeen, Stage, Verb};
+use serin_core::plan::{Because, Phase, Reason, RouteSeen, Stage, Verb};
 use serin_core::record::Entry;
 
-use crate::world::{HEALTHY, STUCK, World};
+use crate::world::{Behaviour, HEALTHY, STUCK, World};
 use crate::{blocks, is_at, until, with_stable};
 
 /// The stage of the canary under way.
@@ -318,4 +318,94 @@ fn what_one_look_makes_up_for_ends_with_the_step() {
     let canary = world.state.canary.as_ref().expect("it is on trial");
     assert_eq!((canary.stage, canary.step), (Stage::Shifting, 1));
     assert_eq!(blocks(&world), 12, "what came later belongs to nobody's step");
+}
+
+#[test]
+fn a_canary_that_becomes_ready_again_has_its_whole_deadline_the_next_time() {
+    // A minute, of which it is away for three quarters, twice.
+    let mut world = with_stable(&[(20, 600)]);
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    let revision = world.wanted().revision.to_string();
+    for _ in 0..2 {
+        world.behaviour.insert(revision.clone(), STUCK);
+        assert_eq!(world.run(9).because.reason(), "CanaryUnready");
+        world.behaviour.insert(revision.clone(), HEALTHY);
+        world.live(2);
+        assert_eq!(stage(&world), Some(Stage::Soaking));
+    }
+    world.behaviour.insert(revision, STUCK);
+    world.live(20);
+    assert_eq!(world.state.history[0].outcome.reason, Reason::NotReady);
+}
+
+#[test]
+fn what_is_slow_while_it_warms_up_is_not_held_against_a_canary() {
+    let cold = Behaviour {
+        mean_ms: 4000.0,
+        ..HEALTHY
+    };
+    for (warm_up, phase) in [("30s", Phase::Promoted), ("0s", Phase::RolledBack)] {
+        let mut world = with_stable(&[(20, 120)]);
+        world.spec.analysis.warm_up = warm_up.parse().expect("a period");
+        world.want("v2", cold);
+        until(&mut world, is_at(Stage::Soaking));
+        world.settle();
+        let plan = world.run(5);
+        if phase == Phase::Promoted {
+            assert_eq!(plan.because, Because::WarmingUp);
+        }
+        let revision = world.wanted().revision.to_string();
+        world.behaviour.insert(revision, HEALTHY);
+        assert_eq!(world.run(40).phase(), phase, "{warm_up}");
+    }
+}
+
+#[test]
+fn the_record_says_which_share_of_the_requests_was_to_reach_the_canary() {
+    let mut world = with_stable(&[(10, 30), (50, 30)]);
+    world.want("v2", HEALTHY);
+    assert_eq!(world.run(40).phase(), Phase::Promoted);
+    let revision = world.wanted().revision.to_string();
+    let of_it = world.record.iter().filter(|((of, _), _)| *of == revision);
+    let shares: Vec<_> = of_it
+        .filter_map(|(_, entry)| match entry {
+            Entry::Looked(looked) => looked.beside.share,
+            Entry::Began(_) => None,
+        })
+        .collect();
+    assert_eq!(shares, [[0.1; 6], [0.5; 6]].concat());
+}
+
+#[test]
+fn blocks_that_nobody_can_be_asked_about_any_more_are_given_up_and_no_others() {
+    let mut world = with_stable(&[(20, 7200)]);
+    world.want("v2", HEALTHY);
+    world.live(8);
+    let soak = |world: &World| world.state.canary.as_ref().and_then(|canary| canary.soak);
+    let from = soak(&world).expect("it soaks").block_from;
+    world.metrics = false;
+    world.pass(600);
+    let _ = world.turn(usize::MAX);
+    let until = soak(&world).expect("it soaks").block_from;
+    // The next one ended five minutes ago, which is not more than five minutes.
+    let next = until + world.policy().interval;
+    assert_eq!(world.now.duration_since(next), SignedDuration::from_mins(5));
+    assert_eq!(
+        i64::try_from(unanswered(&world)),
+        Ok(until.duration_since(from).as_secs() / 5)
+    );
+}
+
+#[test]
+fn metrics_that_were_never_there_begin_no_judgement_and_are_asked_for_in_a_while() {
+    let mut world = with_stable(&[(20, 600)]);
+    world.spec.analysis.interval = "20s".parse().expect("a period");
+    world.want("v2", HEALTHY);
+    world.metrics = false;
+    let plan = world.run(200);
+    assert_eq!(plan.because.reason(), "MetricsUnavailable");
+    assert_eq!((stage(&world), blocks(&world)), (Some(Stage::Soaking), 0));
+    // A quarter of a block: Prometheus is in trouble.
+    assert_eq!(plan.look_again, SignedDuration::from_secs(5));
 }

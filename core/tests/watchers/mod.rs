@@ -88,6 +88,12 @@ pub(crate) fn watched(world: &World, made: &Plan, written: &ModelReleaseStatus) 
     Ok(())
 }
 
+/// Whether anything of the same trial comes after it.
+fn is_followed(transition: Transition) -> bool {
+    let mut others = Transition::ALL.iter().filter_map(|other| other.follows());
+    others.any(|follows| follows.contains(&transition))
+}
+
 /// What is told of a trial: in the order of the page, and how it ended when it did.
 pub(crate) fn told(world: &World, made: &Plan) -> Result<(), TestCaseError> {
     let of_name = |name: &String| {
@@ -102,7 +108,7 @@ pub(crate) fn told(world: &World, made: &Plan) -> Result<(), TestCaseError> {
         let Some(follows) = transition.follows() else {
             continue;
         };
-        let is_begun = last.is_some_and(|last| !last.ends_trial());
+        let is_begun = last.is_some_and(is_followed);
         let fits = last.is_some_and(|last| follows.contains(&last)) || follows.is_empty() && !is_begun;
         prop_assert!(fits, "{transition:?} after {last:?}");
         last = Some(transition);
