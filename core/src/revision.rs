@@ -89,7 +89,7 @@ impl Asked {
     }
 
     /// The version without any configuration, with the revision that it had before configuration was part of it.
-    pub fn bare(&self) -> &Version {
+    pub(crate) fn bare(&self) -> &Version {
         &self.bare
     }
 

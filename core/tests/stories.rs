@@ -17,6 +17,7 @@ mod shown;
 mod waiting;
 mod world;
 
+use serin_core::crd::OnNewVersion;
 use serin_core::judge::{Figure, Run, Settings, Tuning};
 use serin_core::plan::{Because, Judgement, Phase, Reason, Stage};
 use serin_core::record::{Entry, Record};
@@ -166,6 +167,49 @@ fn a_version_that_was_rolled_back_is_tried_again_once_for_each_time_it_is_asked(
     assert_eq!(world.run(40).phase(), Phase::Promoted);
 }
 
+#[test]
+fn a_version_that_was_rolled_back_is_tried_again_when_it_is_asked_for_after_another() {
+    let failing = Behaviour {
+        failing: true,
+        ..HEALTHY
+    };
+    // After the stable one.
+    let mut world = with_stable(&[(20, 60)]);
+    world.want("v2", failing);
+    assert_eq!(world.run(40).phase(), Phase::RolledBack);
+    world.want("v1", HEALTHY);
+    assert_eq!(world.run(2).phase(), Phase::Promoted);
+    world.want("v2", HEALTHY);
+    assert_eq!(world.run(40).phase(), Phase::Promoted);
+
+    // In place of a third that is on trial.
+    let mut world = with_stable(&[(20, 60)]);
+    world.spec.rollout.on_new_version = OnNewVersion::Supersede;
+    world.want("v2", failing);
+    assert_eq!(world.run(40).phase(), Phase::RolledBack);
+    world.want("v3", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    world.want("v2", HEALTHY);
+    assert_eq!(world.run(40).phase(), Phase::Promoted);
+    let ends: Vec<_> = world
+        .state
+        .history
+        .iter()
+        .map(|past| (&*past.version.name, past.outcome.reason))
+        .collect();
+    assert_eq!(ends[..2], [("v2", Reason::Promoted), ("v3", Reason::Superseded)]);
+}
+
+#[test]
+fn a_stable_version_that_loses_its_pods_is_shown_to_start_them() {
+    let mut world = with_stable(&[(20, 60)]);
+    let revision = world.wanted().revision.to_string();
+    world.behaviour.insert(revision.clone(), STUCK);
+    assert_eq!(world.run(2).because.reason(), "PodsStarting");
+    world.behaviour.insert(revision, HEALTHY);
+    assert_eq!(world.run(2).because, Because::Settled);
+}
+
 /// A release whose canary must keep its memory below 2 GB and its cache hits not more than a tenth below stable's.
 fn with_metrics() -> World {
     let mut world = with_stable(&[(20, 120)]);
@@ -219,6 +263,7 @@ fn a_figure_outside_its_bounds_ends_a_trial_with_its_first_step() {
     assert_eq!(world.run(60).phase(), Phase::RolledBack);
     assert_eq!(world.state.history[0].outcome.reason, Reason::MetricOutside);
     assert!(!world.news.contains(&"StepPassed".to_owned()), "{:?}", world.news);
+    assert_eq!(blocks(&world), 12, "the second step would change nothing");
 }
 
 #[test]
@@ -465,6 +510,7 @@ fn an_operator_that_tunes_otherwise_goes_on_with_the_run_it_finds() {
     let found = run(&world).expect("a run");
     let settings = Settings {
         tuning: Tuning::Wide,
+        total_failure_at_once: None,
         ..found.settings.clone()
     };
     let checkpoint = Run::new(settings.clone()).expect("settings").checkpoint();

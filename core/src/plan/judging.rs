@@ -57,8 +57,8 @@ struct Judged {
     entries: Vec<Entry>,
     /// Why nothing new is known.
     blind: Option<Because>,
-    /// Whether a promotion waits for a person.
-    awaits_approval: bool,
+    /// Whether a promotion waits, for a person or for the route.
+    waits: bool,
 }
 
 impl Judged {
@@ -69,7 +69,7 @@ impl Judged {
         latest.is_some_and(|look| match look.verdict.consequence() {
             // A canary that keeps its traffic is watched as long as it has it.
             Consequence::None | Consequence::Hold => false,
-            Consequence::Promote => !self.awaits_approval,
+            Consequence::Promote => !self.waits,
             Consequence::RollBack => true,
         })
     }
@@ -198,7 +198,7 @@ impl Look<'_> {
             run: run.and_then(Judgement::run),
             entries: Vec::new(),
             blind: None,
-            awaits_approval: self.awaits_approval(canary),
+            waits: self.awaits_approval(canary) || self.pending_route().is_some(),
         };
         if judged.has_ended() {
             return judged;

@@ -300,7 +300,7 @@ fn a_retry_names_the_last_rollback_and_waits_for_no_other_trial() {
 }
 
 #[test]
-fn an_undo_needs_the_pods_of_a_version_that_was_good() {
+fn an_undo_needs_the_pods_of_the_version_before() {
     let mut world = with_stable(&[(20, 30)]);
     let first = world.wanted().revision;
     world.want("v2", HEALTHY);

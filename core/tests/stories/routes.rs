@@ -88,10 +88,7 @@ fn without_a_gateway_pods_carry_the_nearest_weight_and_never_more_than_half() {
     // Weight asked for, pods of the canary beside four of stable, weight carried.
     for (asked, canary, carried) in [(5, 1, 20), (20, 1, 20), (35, 2, 33), (50, 4, 50), (90, 4, 50)] {
         let mut world = without_a_gateway(&[(asked, 600)], HEALTHY);
-        while world.news.last().map(String::as_str) != Some("Soaking") {
-            assert!(world.news.len() < 2, "{asked}%: {:?}", world.news);
-            world.live(1);
-        }
+        until(&mut world, is_at(Stage::Soaking));
         let wanted = world.wanted().revision;
         assert_eq!(pods(&world), (4, canary), "{asked}%");
         assert_eq!(world.carried().weight(&wanted), carried, "{asked}%");

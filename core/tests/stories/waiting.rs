@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use serin_core::crd::{OnNewVersion, Otherwise};
-use serin_core::plan::{Because, Phase, Reason, RouteSeen, Stage, Verb};
+use serin_core::plan::{Action, Because, Phase, Reason, RouteSeen, Stage, Verb};
 use serin_core::record::Entry;
 
 use crate::world::{Behaviour, HEALTHY, STUCK, World};
@@ -156,6 +156,40 @@ fn a_pause_that_outlasts_the_deadline_leaves_a_canary_what_it_had_left() {
 }
 
 #[test]
+fn a_canary_that_was_unready_before_a_pause_has_its_whole_deadline_after_it() {
+    let mut world = with_stable(&[(20, 600)]);
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    let revision = world.wanted().revision.to_string();
+    world.behaviour.insert(revision, STUCK);
+    assert_eq!(world.run(9).because.reason(), "CanaryUnready");
+    world.spec.paused = true;
+    world.live(60);
+    world.spec.paused = false;
+    assert_eq!(world.run(9).because.reason(), "CanaryUnready");
+    world.live(12);
+    assert_eq!(world.state.history[0].outcome.reason, Reason::NotReady);
+}
+
+#[test]
+fn a_stage_begins_when_it_is_entered() {
+    let mut world = with_stable(&[(20, 600)]);
+    let since = |world: &World| world.state.canary.as_ref().map(|canary| canary.since);
+    world.gateway = false;
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Shifting));
+    let shifting = since(&world).expect("it is on trial");
+    world.live(12);
+    assert_eq!(
+        (stage(&world), since(&world)),
+        (Some(Stage::Shifting), Some(shifting))
+    );
+    world.gateway = true;
+    until(&mut world, is_at(Stage::Soaking));
+    assert_eq!(since(&world), Some(world.now));
+}
+
+#[test]
 fn nothing_that_happened_during_a_pause_is_counted() {
     let mut world = with_stable(&[(20, 600)]);
     world.want("v2", HEALTHY);
@@ -278,12 +312,11 @@ fn a_step_of_which_too_little_was_seen_is_neither_passed_nor_taken_back() {
     );
 }
 
-#[test]
-fn a_soak_that_is_over_waits_for_its_route_and_takes_nothing_more_in() {
+/// A canary that has passed while its gateway took back its word, and goes on to send what it sent.
+fn passed_without_a_route() -> World {
     let mut world = with_stable(&[(20, 60)]);
     world.want("v2", HEALTHY);
     until(&mut world, is_at(Stage::Soaking));
-    // The gateway takes back its word, and goes on to send what it sent.
     let split = world.carried();
     world.gateway = false;
     world.route = RouteSeen::Asked {
@@ -294,14 +327,83 @@ fn a_soak_that_is_over_waits_for_its_route_and_takes_nothing_more_in() {
     assert_eq!(waiting.because.reason(), "RoutePending", "{}", waiting.because);
     assert_eq!(stage(&world), Some(Stage::Soaking));
     assert!(world.carried().sends_as(&split));
-    assert_eq!(
-        blocks(&world),
-        12,
-        "a minute of blocks, though it was watched for more than three"
-    );
+    world
+}
+
+#[test]
+fn a_canary_that_has_passed_waits_for_its_route_and_is_watched_meanwhile() {
+    let mut world = passed_without_a_route();
     world.gateway = true;
     assert_eq!(world.run(10).phase(), Phase::Promoted);
-    assert_eq!(blocks(&world), 12);
+
+    let mut world = passed_without_a_route();
+    let failing = Behaviour {
+        failing: true,
+        ..HEALTHY
+    };
+    world
+        .behaviour
+        .insert(world.wanted().revision.to_string(), failing);
+    world.live(60);
+    let canary = world.state.canary.as_ref().expect("it is on trial");
+    assert_eq!(canary.stage, Stage::RollingBack, "with the route as it is");
+    world.gateway = true;
+    assert_eq!(world.run(10).phase(), Phase::RolledBack);
+    assert_eq!(world.state.history[0].outcome.reason, Reason::TooManyErrors);
+}
+
+#[test]
+fn a_step_waits_for_its_route_as_well() {
+    let mut world = with_stable(&[(20, 60), (50, 60)]);
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    world.gateway = false;
+    world.route = RouteSeen::Asked {
+        split: world.carried(),
+        why: "a listener is gone".into(),
+    };
+    world.live(40);
+    let canary = world.state.canary.as_ref().expect("it is on trial");
+    assert_eq!((canary.stage, canary.step), (Stage::Soaking, 0));
+}
+
+#[test]
+fn an_operator_that_dies_between_the_route_and_its_word_of_it_has_moved() {
+    let mut world = with_stable(&[(20, 60), (50, 600)]);
+    world.want("v2", HEALTHY);
+    let revision = world.wanted().revision;
+    // The weights of the second step are asked for, and nothing is written down of it.
+    until(&mut world, |world| {
+        world.state.canary.as_ref().is_some_and(|canary| {
+            canary.stage == Stage::Soaking
+                && canary
+                    .soak
+                    .is_some_and(|soak| soak.observed == soak.required - SignedDuration::from_secs(5))
+        })
+    });
+    world.settle();
+    world.pass(5);
+    let (planned, recorded) = world.turn(1);
+    assert!(
+        !recorded && matches!(planned.actions[..], [Action::Route(_)]),
+        "{planned:?}"
+    );
+    assert_eq!(world.carried().weight(&revision), 50);
+
+    world.pass(5);
+    let (next, _) = world.turn(usize::MAX);
+    assert!(
+        next.actions.is_empty(),
+        "the route does not go back: {:?}",
+        next.actions
+    );
+    let canary = next.state.canary.as_ref().expect("it is on trial");
+    assert_eq!((canary.stage, canary.step), (Stage::Shifting, 1));
+    assert!(
+        !world.news.contains(&"RouteRestored".to_owned()),
+        "{:?}",
+        world.news
+    );
 }
 
 #[test]
@@ -400,12 +502,12 @@ fn blocks_that_nobody_can_be_asked_about_any_more_are_given_up_and_no_others() {
 #[test]
 fn metrics_that_were_never_there_begin_no_judgement_and_are_asked_for_in_a_while() {
     let mut world = with_stable(&[(20, 600)]);
-    world.spec.analysis.interval = "20s".parse().expect("a period");
+    world.spec.analysis.interval = "40s".parse().expect("a period");
     world.want("v2", HEALTHY);
     world.metrics = false;
     let plan = world.run(200);
     assert_eq!(plan.because.reason(), "MetricsUnavailable");
     assert_eq!((stage(&world), blocks(&world)), (Some(Stage::Soaking), 0));
     // A quarter of a block: Prometheus is in trouble.
-    assert_eq!(plan.look_again, SignedDuration::from_secs(5));
+    assert_eq!(plan.look_again, SignedDuration::from_secs(10));
 }

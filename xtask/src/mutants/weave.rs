@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Mutant;
 
@@ -31,10 +31,10 @@ struct Function {
 
 /// Puts the `mutants` of a file, each with its number, into its text.
 ///
-/// Errors: a place that is not in the text, or a function without a body.
+/// Errors: a place that is not in the text or in no body, or a function without a body.
 pub(super) fn weave(text: &str, mutants: &[(usize, &Mutant)]) -> Result<Woven> {
     let mut woven = Weaver::default();
-    let mut from = 0;
+    let (mut from, mut placed) = (0, 0);
     for function in outermost(text, mutants)? {
         woven.add(0, part(text, from..function.whole.start)?);
         // What is known when it is compiled could not be chosen when it runs.
@@ -49,6 +49,7 @@ pub(super) fn weave(text: &str, mutants: &[(usize, &Mutant)]) -> Result<Woven> {
                 woven.add(*number, &mutant.replacement);
                 woven.add(*number, part(text, place.end..function.body.end)?);
                 woven.add(*number, "}\n");
+                placed += 1;
             }
         }
         woven.add(0, "_ => {");
@@ -56,6 +57,7 @@ pub(super) fn weave(text: &str, mutants: &[(usize, &Mutant)]) -> Result<Woven> {
         woven.add(0, "} }\n");
         from = function.body.end;
     }
+    ensure!(placed == mutants.len(), "some of its mutants are in no body");
     woven.add(0, part(text, from..text.len())?);
     woven.owners.push(0);
     Ok(Woven {
@@ -115,8 +117,8 @@ fn body(text: &str, whole: &Range<usize>) -> Result<Range<usize>> {
             _ => {}
         }
     }
-    let begin: String = text.chars().skip(whole.start).take(60).collect();
-    Err(anyhow::anyhow!("no body is found of {begin}"))
+    let head = text.get(whole.clone()).and_then(|text| text.lines().next());
+    bail!("no body is found of {}", head.unwrap_or_default())
 }
 
 fn part(text: &str, range: Range<usize>) -> Result<&str> {
