@@ -41,7 +41,14 @@ fn a_release_without_a_model_waits_for_one() {
 fn the_first_version_serves_as_soon_as_it_is_ready() {
     let mut world = World::new(&[(20, 60)]);
     world.want("v1", HEALTHY);
-    assert_eq!(world.run(10).phase(), Phase::Promoted);
+    until(&mut world, is_at(Stage::Promoting));
+    let ready = world.run(1);
+    assert_eq!(
+        (ready.phase(), ready.because),
+        (Phase::Promoted, Because::Settled),
+        "at once"
+    );
+    world.live(5);
     assert_eq!(world.news, ["Started", "Promoted"]);
     assert_eq!(world.carried().weight(&world.wanted().revision), 100);
 }
@@ -399,6 +406,17 @@ fn blocks(world: &World) -> usize {
         .count()
 }
 
+/// The shares of traffic that those blocks were judged beside.
+fn shares(world: &World) -> Vec<f64> {
+    let revision = world.wanted().revision.to_string();
+    let of_it = world.record.iter().filter(|((of, _), _)| *of == revision);
+    let share = |entry: &Entry| match entry {
+        Entry::Looked(looked) => looked.beside.share,
+        Entry::Began(_) => None,
+    };
+    of_it.filter_map(|(_, entry)| share(entry)).collect()
+}
+
 #[test]
 fn a_bad_version_is_withdrawn_long_before_its_soak_is_over() {
     for (behaviour, most) in [
@@ -446,6 +464,21 @@ fn a_good_version_is_promoted_as_soon_as_the_least_soak_allows() {
     world.want("v2", HEALTHY);
     assert_eq!(world.run(40).phase(), Phase::Promoted);
     assert_eq!(blocks(&world), 12);
+}
+
+#[test]
+fn what_was_shown_in_one_step_is_shown_again_in_the_next() {
+    let mut world = with_stable(&[(20, 60), (50, 3600)]);
+    world.spec.analysis.min_soak = "60s".parse().expect("a duration");
+    world.spec.analysis.latency.time_limit = "600ms".parse().expect("a duration");
+    world.spec.analysis.latency.negligible_below = Some("100ms".parse().expect("a duration"));
+    world.want("v2", HEALTHY);
+    until(&mut world, |world| world.news.contains(&"StepPassed".to_owned()));
+    let run = world.state.canary.as_ref().and_then(|canary| canary.run.as_ref());
+    assert_eq!(run, None, "what has promoted one weight says nothing of another");
+    assert_eq!(world.run(40).phase(), Phase::Promoted);
+    // A run of its own, whose blocks are numbered from 1.
+    assert_eq!(shares(&world), [0.5; 12]);
 }
 
 #[test]

@@ -424,12 +424,8 @@ impl Look<'_> {
             why,
             canary.step,
         );
-        let canary = Canary {
-            failure: None,
-            ..canary.clone()
-        };
         let workload = self.seen.workloads.get(&canary.version.revision);
-        let state = self.enter(&canary, Stage::Growing);
+        let state = self.enter(canary, Stage::Growing);
         let wanted = state.canary.as_ref().map_or(self.policy.replicas, |canary| {
             wish::canary_replicas(self.policy, self.state, canary)
         });

@@ -2,13 +2,15 @@
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use serin_core::crd::ModelReleaseStatus;
+use serin_core::crd::{Method, ModelReleaseStatus};
 use serin_core::period::Period;
-use serin_core::plan::{Action, Because, Canary, News, Phase, Plan, Reason, Stage, State, Transition};
+use serin_core::plan::{
+    Action, Because, Canary, News, Phase, Plan, Reason, Stage, State, Transition, evidence,
+};
 use serin_core::status::{state, status};
 
-use crate::with_stable;
 use crate::world::{Behaviour, HEALTHY, STUCK, World};
+use crate::{blocks, with_stable};
 
 /// What is written down after `plan`.
 fn written(world: &World, plan: &Plan) -> ModelReleaseStatus {
@@ -321,5 +323,111 @@ fn the_clock_and_the_evidence_go_on_without_a_move_and_nothing_else_does() {
         },
     ] {
         assert!(moved.moves(&before), "{moved:?}");
+    }
+}
+
+#[test]
+fn a_canary_that_has_shown_everything_tells_that_only_time_is_left() {
+    let mut world = with_stable(&[(20, 3600)]);
+    world.spec.analysis.min_soak = "120s".parse().expect("a duration");
+    world.spec.analysis.latency.time_limit = "600ms".parse().expect("a duration");
+    world.spec.analysis.latency.negligible_below = Some("100ms".parse().expect("a duration"));
+    world.want("v2", HEALTHY);
+    let told = world.run(20).because.to_string();
+    assert!(
+        told.contains("nothing speaks against it, 2m are the least"),
+        "{told}"
+    );
+    assert_eq!(world.run(20).phase(), Phase::Promoted);
+}
+
+#[test]
+fn nobody_is_told_a_time_that_cannot_be_known_yet_or_will_never_come() {
+    let mean = |mean_ms| Behaviour { mean_ms, ..HEALTHY };
+    // A tenth slower is the margin: a little less takes days, next to nothing months.
+    for (behaviour, grows) in [
+        (HEALTHY, true),
+        (mean(21.9), true),
+        (mean(21.999), false),
+        (mean(23.0), false),
+    ] {
+        let mut world = with_stable(&[(20, 3600)]);
+        world.want("v2", behaviour);
+        let mut looks = 0;
+        for _ in 0..24 {
+            let plan = world.run(1);
+            let blocks = blocks(&world);
+            if let Because::Observing { open, .. } = &plan.because
+                && open.contains("latency")
+            {
+                looks += 1;
+                let is_told = open.contains("latency (about ");
+                assert_eq!(
+                    is_told,
+                    grows && blocks >= 5,
+                    "{behaviour:?}, {blocks} blocks: {open}"
+                );
+            }
+        }
+        assert!(looks >= 20, "{behaviour:?}: it was open at {looks} looks only");
+    }
+}
+
+#[test]
+fn how_a_trial_ended_is_told_in_the_figures_that_decided() {
+    let slow = Behaviour {
+        mean_ms: 650.0,
+        ..HEALTHY
+    };
+    let failing = Behaviour {
+        failing: true,
+        ..HEALTHY
+    };
+    // Five minutes of 100 requests a second, a fifth of them to the canary; one of twenty fails.
+    let good =
+        "errors 0.00 % (0/6000) against 0.00 % (0/24000) of stable, mean latency 20.0 ms against 20.0 ms";
+    let bad =
+        "errors 5.00 % (300/6000) against 0.00 % (0/24000) of stable, mean latency 20.0 ms against 20.0 ms";
+    let late =
+        "errors 0.00 % (0/6000) against 0.00 % (0/24000) of stable, mean latency 650.0 ms against 20.0 ms";
+    for (behaviour, told) in [
+        (
+            HEALTHY,
+            format!("mean latency 20.0 ms over 5m is below 500 ms; {good}"),
+        ),
+        (
+            slow,
+            format!("mean latency 650.0 ms over 5m is not below 500 ms; {late}"),
+        ),
+        (
+            failing,
+            format!("errors are not within 1 percentage points of stable's: {bad}"),
+        ),
+    ] {
+        let mut world = with_stable(&[(20, 300)]);
+        world.spec.analysis.method = Method::WholeSoak;
+        world.want("v2", behaviour);
+        let news = (0..80).find_map(|_| {
+            let news = world.run(1).news;
+            let is_end = |news: &News| matches!(news.reason, Transition::Promoting | Transition::RollingBack);
+            news.into_iter().find(is_end)
+        });
+        assert_eq!(news.map(|news| news.message), Some(told), "{behaviour:?}");
+    }
+}
+
+#[test]
+fn evidence_is_told_in_as_many_digits_as_matter() {
+    for (times, told) in [
+        (1.0, "1.00"),
+        (9.99, "9.99"),
+        (10.0, "10"),
+        (123.4, "123"),
+        (999_999.0, "999999"),
+        (1e6, "10^6"),
+        (1e20, "10^20"),
+    ] {
+        // A hair more than what its logarithm may lose.
+        assert_eq!(evidence(f64::ln(times) + 1e-12), told);
     }
 }

@@ -6,7 +6,7 @@ use serin_core::plan::{Action, Because, Phase, Reason, RouteSeen, Stage, Verb};
 use serin_core::record::Entry;
 
 use crate::world::{Behaviour, HEALTHY, STUCK, World};
-use crate::{blocks, is_at, until, with_stable};
+use crate::{blocks, is_at, shares, until, with_stable};
 
 /// The stage of the canary under way.
 fn stage(world: &World) -> Option<Stage> {
@@ -312,17 +312,22 @@ fn a_step_of_which_too_little_was_seen_is_neither_passed_nor_taken_back() {
     );
 }
 
-/// A canary that has passed while its gateway took back its word, and goes on to send what it sent.
+/// The gateway takes back its word, and goes on to send what it sent.
+fn take_back(world: &mut World) {
+    world.gateway = false;
+    world.route = RouteSeen::Asked {
+        split: world.carried(),
+        why: "a listener is gone".into(),
+    };
+}
+
+/// A canary that has passed while its gateway took back its word.
 fn passed_without_a_route() -> World {
     let mut world = with_stable(&[(20, 60)]);
     world.want("v2", HEALTHY);
     until(&mut world, is_at(Stage::Soaking));
     let split = world.carried();
-    world.gateway = false;
-    world.route = RouteSeen::Asked {
-        split: split.clone(),
-        why: "a listener is gone".into(),
-    };
+    take_back(&mut world);
     let waiting = world.run(40);
     assert_eq!(waiting.because.reason(), "RoutePending", "{}", waiting.because);
     assert_eq!(stage(&world), Some(Stage::Soaking));
@@ -357,11 +362,7 @@ fn a_step_waits_for_its_route_as_well() {
     let mut world = with_stable(&[(20, 60), (50, 60)]);
     world.want("v2", HEALTHY);
     until(&mut world, is_at(Stage::Soaking));
-    world.gateway = false;
-    world.route = RouteSeen::Asked {
-        split: world.carried(),
-        why: "a listener is gone".into(),
-    };
+    take_back(&mut world);
     world.live(40);
     let canary = world.state.canary.as_ref().expect("it is on trial");
     assert_eq!((canary.stage, canary.step), (Stage::Soaking, 0));
@@ -423,22 +424,69 @@ fn what_one_look_makes_up_for_ends_with_the_step() {
 }
 
 #[test]
+fn what_one_look_makes_up_for_ends_with_the_verdict() {
+    let failing = Behaviour {
+        failing: true,
+        ..HEALTHY
+    };
+    let soaking = || {
+        let mut world = with_stable(&[(20, 3600)]);
+        world.want("v2", failing);
+        until(&mut world, is_at(Stage::Soaking));
+        world
+    };
+    let (mut watched, mut alone) = (soaking(), soaking());
+    until(&mut watched, is_at(Stage::RollingBack));
+    alone.pass(300);
+    let _ = alone.turn(usize::MAX);
+    assert_eq!(stage(&alone), Some(Stage::RollingBack));
+    assert_eq!(blocks(&alone), blocks(&watched));
+}
+
+#[test]
 fn a_canary_that_becomes_ready_again_has_its_whole_deadline_the_next_time() {
-    // A minute, of which it is away for three quarters, twice.
+    // Whatever else it waits for.
+    for is_carried in [true, false] {
+        // A minute, of which it is away for three quarters, twice.
+        let mut world = with_stable(&[(20, 600)]);
+        world.want("v2", HEALTHY);
+        until(&mut world, is_at(Stage::Soaking));
+        if !is_carried {
+            take_back(&mut world);
+        }
+        let revision = world.wanted().revision.to_string();
+        for _ in 0..2 {
+            world.behaviour.insert(revision.clone(), STUCK);
+            assert_eq!(world.run(9).because.reason(), "CanaryUnready");
+            world.behaviour.insert(revision.clone(), HEALTHY);
+            world.live(2);
+            assert_eq!(stage(&world), Some(Stage::Soaking));
+        }
+        world.behaviour.insert(revision, STUCK);
+        world.live(20);
+        world.gateway = true;
+        world.live(5);
+        assert_eq!(world.state.history[0].outcome.reason, Reason::NotReady);
+    }
+}
+
+#[test]
+fn a_canary_that_a_person_promotes_while_it_is_unready_has_a_deadline_of_its_own_in_each_stage() {
     let mut world = with_stable(&[(20, 600)]);
     world.want("v2", HEALTHY);
     until(&mut world, is_at(Stage::Soaking));
     let revision = world.wanted().revision.to_string();
-    for _ in 0..2 {
-        world.behaviour.insert(revision.clone(), STUCK);
-        assert_eq!(world.run(9).because.reason(), "CanaryUnready");
-        world.behaviour.insert(revision.clone(), HEALTHY);
-        world.live(2);
-        assert_eq!(stage(&world), Some(Stage::Soaking));
-    }
+    world.behaviour.insert(revision.clone(), STUCK);
+    assert_eq!(world.run(9).because.reason(), "CanaryUnready");
+    world.ask(Verb::Promote);
+    world.live(1);
+    assert_eq!(stage(&world), Some(Stage::Growing));
+    world.behaviour.insert(revision.clone(), HEALTHY);
+    world.gateway = false;
+    until(&mut world, is_at(Stage::Promoting));
     world.behaviour.insert(revision, STUCK);
-    world.live(20);
-    assert_eq!(world.state.history[0].outcome.reason, Reason::NotReady);
+    assert_eq!(world.run(9).because.reason(), "CanaryUnready");
+    assert_eq!(stage(&world), Some(Stage::Promoting));
 }
 
 #[test]
@@ -468,15 +516,7 @@ fn the_record_says_which_share_of_the_requests_was_to_reach_the_canary() {
     let mut world = with_stable(&[(10, 30), (50, 30)]);
     world.want("v2", HEALTHY);
     assert_eq!(world.run(40).phase(), Phase::Promoted);
-    let revision = world.wanted().revision.to_string();
-    let of_it = world.record.iter().filter(|((of, _), _)| *of == revision);
-    let shares: Vec<_> = of_it
-        .filter_map(|(_, entry)| match entry {
-            Entry::Looked(looked) => looked.beside.share,
-            Entry::Began(_) => None,
-        })
-        .collect();
-    assert_eq!(shares, [[0.1; 6], [0.5; 6]].concat());
+    assert_eq!(shares(&world), [[0.1; 6], [0.5; 6]].concat());
 }
 
 #[test]
