@@ -3,8 +3,8 @@
 use serin_core::plan::{Because, Phase, Stage};
 use serin_core::status::status;
 
-use crate::with_stable;
-use crate::world::{HEALTHY, World};
+use crate::world::{Behaviour, HEALTHY, STUCK, World};
+use crate::{is_at, until, with_stable};
 
 /// Pods that a revision is asked to have.
 fn pods(world: &World, revision: &serin_core::revision::Revision) -> i32 {
@@ -100,4 +100,61 @@ fn a_release_at_zero_whose_version_is_stable_is_as_it_should_be() {
     world.spec.serving.replicas = 3;
     assert_eq!(world.run(3).because, Because::Settled);
     assert_eq!(pods(&world, &world.wanted().revision), 3);
+}
+
+#[test]
+fn the_first_version_has_all_its_pods_before_any_traffic_and_a_canary_those_of_its_trial() {
+    let mut world = World::new(&[(20, 60)]);
+    world.want("v1", STUCK);
+    world.live(2);
+    let first = world.wanted().revision;
+    assert_eq!(pods(&world, &first), 2);
+    assert_eq!(world.carried().weight(&first), 0);
+
+    let mut world = with_stable(&[(20, 60)]);
+    world.want("v2", STUCK);
+    world.live(2);
+    assert!(is_at(Stage::Preparing)(&world));
+    assert_eq!(pods(&world, &world.wanted().revision), 1);
+}
+
+#[test]
+fn a_canary_that_grows_keeps_its_traffic() {
+    let mut world = with_stable(&[(20, 60)]);
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Growing));
+    let canary = world.wanted().revision;
+    world.behaviour.insert(canary.to_string(), STUCK);
+    world.live(2);
+    assert!(is_at(Stage::Growing)(&world));
+    assert_eq!((pods(&world, &canary), world.carried().weight(&canary)), (2, 20));
+}
+
+#[test]
+fn a_release_that_is_asleep_makes_nothing_that_somebody_has_deleted() {
+    let mut world = with_stable(&[(20, 60)]);
+    world.spec.serving.replicas = 0;
+    world.live(3);
+    world.workloads.clear();
+    world.live(3);
+    assert!(world.workloads.is_empty(), "{:?}", world.workloads);
+    world.spec.serving.replicas = 2;
+    world.live(3);
+    assert_eq!(pods(&world, &world.wanted().revision), 2);
+}
+
+#[test]
+fn pods_of_a_version_that_spec_does_not_ask_for_are_not_made_anew() {
+    let mut world = with_stable(&[(20, 60)]);
+    let stable = world.wanted().revision;
+    let failing = Behaviour {
+        failing: true,
+        ..HEALTHY
+    };
+    world.want("v2", failing);
+    assert_eq!(world.run(40).phase(), Phase::RolledBack);
+    world.workloads.remove(&stable);
+    world.live(3);
+    // Their template is not known any more: they would be pods of another version under its name.
+    assert!(!world.workloads.contains_key(&stable), "{:?}", world.workloads);
 }

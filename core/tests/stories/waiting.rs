@@ -120,6 +120,10 @@ fn a_canary_that_a_person_trusts_before_it_has_pods_gets_everything_when_it_has(
     let canary = world.state.canary.as_ref().expect("it is under way");
     assert_eq!(canary.stage, Stage::Preparing);
     let revision = canary.version.revision.clone();
+    assert!(
+        !world.carried().names(&revision),
+        "its Service may not be there yet"
+    );
     world.ask(Verb::Promote);
     world.live(2);
     assert_eq!(world.carried().weight(&revision), 0, "not before it is ready");
