@@ -1,6 +1,7 @@
 //! Weights that others change, the testers' door, and a release without a gateway.
 
 use serin_core::plan::{Action, Observed, Phase, RouteSeen, Split, Stage, Verb, plan};
+use serin_core::revision::Revision;
 
 use crate::world::{Behaviour, Front, HEALTHY, World};
 use crate::{is_at, until, with_stable};
@@ -149,6 +150,11 @@ fn pods_that_somebody_else_has_added_are_taken_away_again() {
     world.workloads.get_mut(&wanted).expect("its pods").replicas = 5;
     world.live(3);
     assert_eq!(pods(&world), (4, 1));
+    assert!(
+        !world.news.contains(&"RouteRestored".to_owned()),
+        "pods are no route that was changed: {:?}",
+        world.news
+    );
 }
 
 #[test]
@@ -171,4 +177,75 @@ fn a_branch_that_is_left_keeps_the_old_pods_and_is_asked_to_go() {
     };
     let made = plan(&world.policy(), &world.state, &seen, world.now);
     assert_eq!(made.actions, []);
+}
+
+#[test]
+fn the_stable_service_selects_what_is_stable_or_what_is_about_to_be() {
+    let mut world = with_stable(&[(20, 60)]);
+    let stable = world.wanted().revision;
+    world.want("v2", HEALTHY);
+    let canary = world.wanted().revision;
+    until(&mut world, is_at(Stage::Soaking));
+    world.service = Some(canary.clone());
+    world.live(1);
+    assert_eq!(world.service.as_ref(), Some(&stable), "on trial it is not");
+
+    until(&mut world, is_at(Stage::Promoting));
+    world.gateway = false;
+    let other = Revision::recorded("0badcafe");
+    for (selected, next) in [(&canary, &canary), (&stable, &stable), (&other, &stable)] {
+        world.service = Some(selected.clone());
+        world.live(1);
+        assert!(is_at(Stage::Promoting)(&world));
+        assert_eq!(world.service.as_ref(), Some(next), "{selected}");
+    }
+}
+
+#[test]
+fn weights_that_are_on_their_way_are_put_back_without_a_word() {
+    let mut world = with_stable(&[(20, 60)]);
+    let stable = world.wanted().revision;
+    world.want("v2", HEALTHY);
+    world.gateway = false;
+    until(&mut world, is_at(Stage::Shifting));
+    world.live(1);
+    let wished = world.carried();
+    world.route = RouteSeen::Asked {
+        split: Split::of([(stable, 100)]),
+        why: "not yet".into(),
+    };
+    world.live(1);
+    assert!(world.carried().sends_as(&wished));
+    assert!(
+        !world.news.contains(&"RouteRestored".to_owned()),
+        "{:?}",
+        world.news
+    );
+}
+
+#[test]
+fn what_was_found_in_a_route_that_is_put_back_is_told() {
+    let mut world = with_stable(&[(20, 600)]);
+    let stable = world.wanted().revision;
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    world.live(2);
+    let why = "there is no rule of that name";
+    for (split, found) in [
+        (
+            Split::of([(stable.clone(), 100)]),
+            format!("it asked for 100 to {stable}"),
+        ),
+        (Split::default(), why.to_owned()),
+    ] {
+        world.route = RouteSeen::Asked {
+            split,
+            why: why.into(),
+        };
+        let (made, _) = world.turn(usize::MAX);
+        let told = made.news.first().map(|news| news.message.clone());
+        let message = format!("somebody else changed the route, which is put back: {found}");
+        assert_eq!(told, Some(message));
+        world.live(2);
+    }
 }
