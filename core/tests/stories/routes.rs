@@ -225,16 +225,26 @@ fn weights_that_are_on_their_way_are_put_back_without_a_word() {
 
 #[test]
 fn what_was_found_in_a_route_that_is_put_back_is_told() {
-    let mut world = with_stable(&[(20, 600)]);
+    let mut world = with_stable(&[(20, 600)]).with_testers();
     let stable = world.wanted().revision;
     world.want("v2", HEALTHY);
+    let canary = world.wanted().revision;
     until(&mut world, is_at(Stage::Soaking));
     world.live(2);
+    let all = Split::of([(stable.clone(), 100)]);
     let why = "there is no rule of that name";
     for (split, found) in [
         (
-            Split::of([(stable.clone(), 100)]),
+            all.clone().with_testers(Some(canary)),
             format!("it asked for 100 to {stable}"),
+        ),
+        (
+            all.clone().with_testers(Some(stable.clone())),
+            format!("it asked for 100 to {stable}, and of {stable} for testers"),
+        ),
+        (
+            all,
+            format!("it asked for 100 to {stable}, and of nobody for testers"),
         ),
         (Split::default(), why.to_owned()),
     ] {
