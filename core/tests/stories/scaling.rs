@@ -158,3 +158,19 @@ fn pods_of_a_version_that_spec_does_not_ask_for_are_not_made_anew() {
     // Their template is not known any more: they would be pods of another version under its name.
     assert!(!world.workloads.contains_key(&stable), "{:?}", world.workloads);
 }
+
+#[test]
+fn what_was_rolled_back_keeps_its_place_until_another_version_is_asked_for() {
+    let mut world = with_stable(&[(20, 60)]);
+    let failing = Behaviour {
+        failing: true,
+        ..HEALTHY
+    };
+    world.want("v2", failing);
+    let refused = world.wanted().revision;
+    assert_eq!(world.run(40).phase(), Phase::RolledBack);
+    assert!(world.workloads.contains_key(&refused), "it may be tried again");
+    world.want("v3", HEALTHY);
+    assert_eq!(world.run(40).phase(), Phase::Promoted);
+    assert!(!world.workloads.contains_key(&refused), "{:?}", world.workloads);
+}

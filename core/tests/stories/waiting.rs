@@ -1,6 +1,7 @@
 //! What a release waits for, for how long, and when it is looked at again.
 
 use jiff::SignedDuration;
+use serde_json::json;
 use serin_core::crd::{OnNewVersion, Otherwise};
 use serin_core::plan::{Action, Because, Phase, Reason, RouteSeen, Stage, Verb};
 use serin_core::record::Entry;
@@ -53,6 +54,27 @@ fn a_release_at_rest_is_left_alone_and_one_that_moves_is_not() {
     let (plan, before) = (world.run(3), world.state.clone());
     assert_eq!(plan.look_again, SignedDuration::from_mins(5));
     assert!(!plan.moves(&before), "what watches show is enough to look at it");
+    // Watches tell of a gateway; that the time has come in which an Ingress is carried is told by none.
+    let stable = world.carried();
+    world.route = RouteSeen::Asked {
+        split: stable,
+        why: "not yet".into(),
+    };
+    world.gateway = false;
+    let looks = |world: &mut World| world.run(1).look_again;
+    assert_eq!(looks(&mut world), SignedDuration::from_mins(5));
+    let gateway = world.spec.route.clone();
+    let ingress = json!({ "ingress": { "className": "nginx", "host": "shop.example" } });
+    world.spec.route = serde_json::from_value(ingress).expect("a route");
+    assert_eq!(looks(&mut world), SignedDuration::from_secs(5));
+    world.spec.route = gateway;
+    // What is to be done is looked after.
+    world.service = None;
+    let (busy, _) = world.turn(usize::MAX);
+    assert!(!busy.actions.is_empty());
+    assert_eq!(busy.look_again, SignedDuration::from_secs(5));
+    world.gateway = true;
+    world.live(1);
     world.want("v2", HEALTHY);
     let plan = world.run(0);
     assert!(
