@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use serin_core::crd::{Method, ModelReleaseStatus};
 use serin_core::period::Period;
 use serin_core::plan::{
-    Action, Because, Canary, News, Phase, Plan, Reason, Stage, State, Transition, evidence,
+    Action, Because, Canary, News, Observed, Obstacle, Phase, Plan, Reason, RouteSeen, Stage, State,
+    Transition, evidence, plan,
 };
 use serin_core::status::{state, status};
 
@@ -430,4 +431,37 @@ fn evidence_is_told_in_as_many_digits_as_matter() {
         // A hair more than what its logarithm may lose.
         assert_eq!(evidence(f64::ln(times) + 1e-12), told);
     }
+}
+
+#[test]
+fn a_route_that_cannot_carry_weights_is_the_reason_unless_no_pod_serves() {
+    let mut world = with_stable(&[(20, 60)]);
+    let told = |world: &World| {
+        let seen = Observed {
+            route: RouteSeen::Unsupported {
+                obstacle: Obstacle::NameTaken,
+                why: "an HTTPRoute of that name is somebody else's".into(),
+                may_send: false,
+            },
+            ..world.look()
+        };
+        let made = plan(&world.policy(), &world.state, &seen, world.now);
+        let before = ModelReleaseStatus::default();
+        let status = status(&before, &made, &world.policy(), &seen, Some(1), world.now);
+        status
+            .conditions
+            .into_iter()
+            .map(|said| said.reason)
+            .collect::<Vec<_>>()
+    };
+    let taken = Obstacle::NameTaken.as_str().to_owned();
+    assert!(told(&world).contains(&taken), "{:?}", told(&world));
+
+    let stable = world.wanted().revision;
+    world.workloads.get_mut(&stable).expect("its pods").ready = 0;
+    let reasons = told(&world);
+    assert!(
+        !reasons.contains(&taken) && reasons.contains(&"PodsStarting".to_owned()),
+        "{reasons:?}"
+    );
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 use serin_core::crd::{Condition, ModelReleaseStatus};
-use serin_core::plan::{Plan, Transition, plan};
+use serin_core::plan::{Phase, Plan, Transition, plan};
 use serin_core::policy::Fault;
 use serin_core::revision::Version;
 use serin_core::status;
@@ -80,6 +80,7 @@ pub(crate) fn watched(world: &World, made: &Plan, written: &ModelReleaseStatus) 
     }
     let wrong = status::stalled(written, Fault::InvalidGate, "no gate".into(), Some(2), world.now);
     prop_assert_eq!(read(&wrong)?, "Failed");
+    prop_assert_eq!(wrong.phase, Phase::Held);
     prop_assert_eq!(
         status::state(&wrong),
         status::state(written),
