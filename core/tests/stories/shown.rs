@@ -465,3 +465,26 @@ fn a_route_that_cannot_carry_weights_is_the_reason_unless_no_pod_serves() {
         "{reasons:?}"
     );
 }
+
+#[test]
+fn a_condition_has_changed_when_its_status_has_and_at_no_other_time() {
+    let mut world = with_stable(&[(20, 60)]);
+    let mut before = ModelReleaseStatus::default();
+    let (mut changed, mut kept) = (0, 0);
+    world.want("v2", HEALTHY);
+    for _ in 0..40 {
+        let plan = world.run(1);
+        let status = status(&before, &plan, &world.policy(), &world.look(), Some(1), world.now);
+        for said in &status.conditions {
+            let old = before.conditions.iter().find(|old| old.type_ == said.type_);
+            let same = old.filter(|old| old.status == said.status);
+            let expected = same.map_or(world.now, |old| old.last_transition_time);
+            assert_eq!(said.last_transition_time, expected, "{}", said.type_);
+            *(if same.is_some() { &mut kept } else { &mut changed }) += 1;
+        }
+        before = status;
+    }
+    // Each at first, then those that a promotion changes.
+    let all = before.conditions.len();
+    assert!(changed > all && kept > 10 * all, "{changed} changed, {kept} kept");
+}
