@@ -23,6 +23,12 @@ use serin_core::plan::{Because, Judgement, Phase, Reason, Stage};
 use serin_core::record::{Entry, Record};
 use world::{Behaviour, HEALTHY, STUCK, World};
 
+/// One of twenty requests fails.
+const FAILING: Behaviour = Behaviour {
+    failing: true,
+    ..HEALTHY
+};
+
 fn with_stable(steps: &[(i32, u32)]) -> World {
     let mut world = World::new(steps);
     world.want("v1", HEALTHY);
@@ -94,13 +100,9 @@ fn a_worse_version_loses_all_traffic() {
         mean_ms: 650.0,
         ..HEALTHY
     };
-    let failing = Behaviour {
-        failing: true,
-        ..HEALTHY
-    };
     for (name, behaviour, reason) in [
         ("a", slow, Reason::TooSlow),
-        ("b", failing, Reason::TooManyErrors),
+        ("b", FAILING, Reason::TooManyErrors),
         ("c", STUCK, Reason::NotReady),
     ] {
         let mut world = with_stable(&[(20, 60)]);
@@ -114,13 +116,9 @@ fn a_worse_version_loses_all_traffic() {
 
 #[test]
 fn one_bad_version_after_the_other_leaves_no_trace_in_the_route() {
-    let failing = Behaviour {
-        failing: true,
-        ..HEALTHY
-    };
     let mut world = with_stable(&[(20, 60)]);
     let stable = world.wanted().revision;
-    for (name, behaviour) in [("a", failing), ("b", STUCK), ("c", failing), ("d", STUCK)] {
+    for (name, behaviour) in [("a", FAILING), ("b", STUCK), ("c", FAILING), ("d", STUCK)] {
         world.want(name, behaviour);
         world.live(40);
         assert_eq!(world.run(1).phase(), Phase::RolledBack, "{name}");
@@ -141,11 +139,7 @@ fn one_bad_version_after_the_other_leaves_no_trace_in_the_route() {
 #[test]
 fn a_version_that_was_rolled_back_is_tried_again_once_for_each_time_it_is_asked() {
     let mut world = with_stable(&[(20, 60)]);
-    let failing = Behaviour {
-        failing: true,
-        ..HEALTHY
-    };
-    world.want("v2", failing);
+    world.want("v2", FAILING);
     assert_eq!(world.run(40).phase(), Phase::RolledBack);
     let trials = |world: &World| world.state.history.len();
     let before = trials(&world);
@@ -176,13 +170,9 @@ fn a_version_that_was_rolled_back_is_tried_again_once_for_each_time_it_is_asked(
 
 #[test]
 fn a_version_that_was_rolled_back_is_tried_again_when_it_is_asked_for_after_another() {
-    let failing = Behaviour {
-        failing: true,
-        ..HEALTHY
-    };
     // After the stable one.
     let mut world = with_stable(&[(20, 60)]);
-    world.want("v2", failing);
+    world.want("v2", FAILING);
     assert_eq!(world.run(40).phase(), Phase::RolledBack);
     world.want("v1", HEALTHY);
     assert_eq!(world.run(2).phase(), Phase::Promoted);
@@ -192,7 +182,7 @@ fn a_version_that_was_rolled_back_is_tried_again_when_it_is_asked_for_after_anot
     // In place of a third that is on trial.
     let mut world = with_stable(&[(20, 60)]);
     world.spec.rollout.on_new_version = OnNewVersion::Supersede;
-    world.want("v2", failing);
+    world.want("v2", FAILING);
     assert_eq!(world.run(40).phase(), Phase::RolledBack);
     world.want("v3", HEALTHY);
     until(&mut world, is_at(Stage::Soaking));
@@ -269,7 +259,7 @@ fn a_figure_outside_its_bounds_ends_a_trial_with_its_first_step() {
     world.want("v2", HEALTHY);
     assert_eq!(world.run(60).phase(), Phase::RolledBack);
     assert_eq!(world.state.history[0].outcome.reason, Reason::MetricOutside);
-    assert!(!world.news.contains(&"StepPassed".to_owned()), "{:?}", world.news);
+    assert!(times_told(&world, "StepPassed") == 0, "{:?}", world.news);
     assert_eq!(blocks(&world), 12, "the second step would change nothing");
 }
 
@@ -427,13 +417,7 @@ fn a_bad_version_is_withdrawn_long_before_its_soak_is_over() {
             },
             4,
         ),
-        (
-            Behaviour {
-                failing: true,
-                ..HEALTHY
-            },
-            8,
-        ),
+        (FAILING, 8),
     ] {
         let mut world = with_stable(&[(20, 3600)]);
         world.want("v2", behaviour);
@@ -473,7 +457,7 @@ fn what_was_shown_in_one_step_is_shown_again_in_the_next() {
     world.spec.analysis.latency.time_limit = "600ms".parse().expect("a duration");
     world.spec.analysis.latency.negligible_below = Some("100ms".parse().expect("a duration"));
     world.want("v2", HEALTHY);
-    until(&mut world, |world| world.news.contains(&"StepPassed".to_owned()));
+    until(&mut world, |world| times_told(world, "StepPassed") > 0);
     let run = world.state.canary.as_ref().and_then(|canary| canary.run.as_ref());
     assert_eq!(run, None, "what has promoted one weight says nothing of another");
     assert_eq!(world.run(40).phase(), Phase::Promoted);
@@ -499,13 +483,7 @@ fn the_whole_soak_rule_waits_for_the_end_of_the_soak() {
             },
             Reason::TooSlow,
         ),
-        (
-            Behaviour {
-                failing: true,
-                ..HEALTHY
-            },
-            Reason::TooManyErrors,
-        ),
+        (FAILING, Reason::TooManyErrors),
     ] {
         let mut world = with_stable(&[(20, 300)]);
         world.spec.analysis.method = serin_core::crd::Method::WholeSoak;
@@ -594,13 +572,7 @@ fn record_of(world: &World) -> Record {
 #[test]
 fn a_record_is_judged_again_to_the_same_bits_and_tells_what_would_have_happened() {
     let mut world = with_stable(&[(20, 300)]);
-    world.want(
-        "v2",
-        Behaviour {
-            failing: true,
-            ..HEALTHY
-        },
-    );
+    world.want("v2", FAILING);
     world.live(60);
     let record = record_of(&world);
     let looks: Vec<_> = record.looked.iter().map(|looked| looked.look.clone()).collect();
@@ -682,6 +654,11 @@ fn between_two_blocks_the_reason_does_not_flap() {
     assert_eq!(again.state, last.state);
 }
 
+/// How often `transition` was told.
+fn times_told(world: &World, transition: &str) -> usize {
+    world.news.iter().filter(|news| *news == transition).count()
+}
+
 /// Lives on until `holds`, but not for long.
 fn until(world: &mut World, holds: impl Fn(&World) -> bool) {
     for _ in 0..60 {
@@ -729,12 +706,8 @@ fn a_canary_on_hold_because_nothing_could_be_shown_is_withdrawn_when_it_gets_wor
         "{}",
         last.because
     );
-    world.behaviour.insert(
-        world.wanted().revision.to_string(),
-        Behaviour {
-            failing: true,
-            ..HEALTHY
-        },
-    );
+    world
+        .behaviour
+        .insert(world.wanted().revision.to_string(), FAILING);
     assert_eq!(world.run(40).phase(), Phase::RolledBack);
 }

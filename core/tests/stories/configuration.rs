@@ -6,6 +6,7 @@ use serin_core::crd::ModelReleaseStatus;
 use serin_core::plan::{Adopted, Because, Phase, Stage, Verb};
 use serin_core::status::{state, status};
 
+use crate::times_told;
 use crate::world::{HEALTHY, World, limits, missing};
 
 /// A world whose pods read a ConfigMap, and where nothing has been asked for.
@@ -63,7 +64,7 @@ fn what_is_missing_holds_what_comes_next_and_leaves_what_serves() {
 
     world.configuration = limits("20");
     assert_eq!(world.run(3).because, Because::Settled);
-    assert_eq!(world.state.stable.expect("it is there").revision, stable);
+    assert_eq!(world.state.stable.as_ref().expect("it is there").revision, stable);
     assert_eq!(world.news, [""; 0]);
 }
 
@@ -78,7 +79,7 @@ fn a_trial_goes_on_when_what_it_was_made_of_is_gone() {
     world.live(60);
     assert_eq!(world.state.canary, None);
     assert_eq!(
-        world.state.stable.expect("it is there").revision,
+        world.state.stable.as_ref().expect("it is there").revision,
         canary.version.revision
     );
 }
@@ -139,10 +140,10 @@ fn a_trial_under_way_is_not_begun_anew_and_one_that_failed_is_not_repeated() {
     world.configuration = limits("20");
     world.live(60);
     assert_eq!(
-        world.state.stable.expect("it is there").revision,
+        world.state.stable.as_ref().expect("it is there").revision,
         canary.version.revision
     );
-    assert_eq!(world.news.iter().filter(|news| *news == "Started").count(), 2);
+    assert_eq!(times_told(&world, "Started"), 2);
 
     aborted.ask(Verb::Abort);
     aborted.live(10);

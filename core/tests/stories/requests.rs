@@ -3,8 +3,8 @@
 use serin_core::crd::{Approval, OnNewVersion};
 use serin_core::plan::{Because, Phase, Reason, Request, Stage, Verb};
 
-use crate::world::{Behaviour, HEALTHY, World};
-use crate::{is_at, until, with_stable};
+use crate::world::{HEALTHY, World};
+use crate::{FAILING, is_at, times_told, until, with_stable};
 
 #[test]
 fn an_abort_is_followed_in_every_stage() {
@@ -55,13 +55,9 @@ fn a_canary_that_has_passed_waits_for_a_yes_and_is_watched_meanwhile() {
 
     world.want("v3", HEALTHY);
     world.live(30);
-    let failing = Behaviour {
-        failing: true,
-        ..HEALTHY
-    };
     world
         .behaviour
-        .insert(world.wanted().revision.to_string(), failing);
+        .insert(world.wanted().revision.to_string(), FAILING);
     assert_eq!(
         world.run(30).phase(),
         Phase::RolledBack,
@@ -78,11 +74,7 @@ fn a_yes_given_early_counts_when_the_canary_has_passed() {
     until(&mut world, is_at(Stage::Soaking));
     world.ask(Verb::Approve);
     assert_eq!(world.run(30).phase(), Phase::Promoted);
-    assert!(
-        !world.news.contains(&"AwaitingApproval".to_owned()),
-        "{:?}",
-        world.news
-    );
+    assert!(times_told(&world, "AwaitingApproval") == 0, "{:?}", world.news);
     let message = &world.state.history[0].outcome.message;
     assert!(
         message.ends_with("in place of v1"),
@@ -110,7 +102,7 @@ fn a_version_asked_for_too_early_is_turned_down_until_somebody_asks_again() {
         .map(|past| past.outcome.reason)
         .collect();
     assert_eq!(reasons[..2], [Reason::Promoted, Reason::Refused]);
-    assert_eq!(world.news.iter().filter(|news| *news == "Refused").count(), 1);
+    assert_eq!(times_told(&world, "Refused"), 1);
 
     world.ask_to_retry();
     assert_eq!(world.run(40).phase(), Phase::Promoted);
@@ -223,11 +215,7 @@ fn who_skips_the_last_step_is_not_asked_for_a_yes_as_well() {
     until(&mut world, is_at(Stage::Soaking));
     world.ask(Verb::Skip);
     assert_eq!(world.run(10).phase(), Phase::Promoted);
-    assert!(
-        !world.news.contains(&"AwaitingApproval".to_owned()),
-        "{:?}",
-        world.news
-    );
+    assert!(times_told(&world, "AwaitingApproval") == 0, "{:?}", world.news);
 }
 
 #[test]
@@ -272,12 +260,8 @@ fn answer(world: &mut World, request: &Request) -> (Vec<String>, String) {
 
 #[test]
 fn a_retry_names_the_last_rollback_and_waits_for_no_other_trial() {
-    let failing = Behaviour {
-        failing: true,
-        ..HEALTHY
-    };
     let mut world = with_stable(&[(20, 60)]);
-    world.want("v2", failing);
+    world.want("v2", FAILING);
     world.live(40);
     let first = world.state.retry().expect("it was rolled back");
     world.ask_to_retry();

@@ -4,7 +4,7 @@ use serin_core::plan::{Action, Observed, Phase, RouteSeen, Split, Stage, Verb, p
 use serin_core::revision::Revision;
 
 use crate::world::{Behaviour, Front, HEALTHY, World};
-use crate::{is_at, until, with_stable};
+use crate::{FAILING, is_at, times_told, until, with_stable};
 
 #[test]
 fn weights_that_somebody_edits_and_a_route_that_is_deleted_are_put_back_and_told() {
@@ -98,11 +98,7 @@ fn without_a_gateway_pods_carry_the_nearest_weight_and_never_more_than_half() {
 
 #[test]
 fn without_a_gateway_a_canary_gets_nothing_before_it_is_ready_and_nothing_when_its_rollback_begins() {
-    let failing = Behaviour {
-        failing: true,
-        ..HEALTHY
-    };
-    let mut world = without_a_gateway(&[(20, 60)], failing);
+    let mut world = without_a_gateway(&[(20, 60)], FAILING);
     let wanted = world.wanted().revision;
     let mut stages = Vec::new();
     for _ in 0..40 {
@@ -151,7 +147,7 @@ fn pods_that_somebody_else_has_added_are_taken_away_again() {
     world.live(3);
     assert_eq!(pods(&world), (4, 1));
     assert!(
-        !world.news.contains(&"RouteRestored".to_owned()),
+        times_told(&world, "RouteRestored") == 0,
         "pods are no route that was changed: {:?}",
         world.news
     );
@@ -216,11 +212,7 @@ fn weights_that_are_on_their_way_are_put_back_without_a_word() {
     };
     world.live(1);
     assert!(world.carried().sends_as(&wished));
-    assert!(
-        !world.news.contains(&"RouteRestored".to_owned()),
-        "{:?}",
-        world.news
-    );
+    assert!(times_told(&world, "RouteRestored") == 0, "{:?}", world.news);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use serin_core::plan::{Because, Phase, Stage};
 use serin_core::status::status;
 
-use crate::world::{Behaviour, HEALTHY, STUCK, World};
-use crate::{is_at, until, with_stable};
+use crate::world::{HEALTHY, STUCK, World};
+use crate::{FAILING, is_at, times_told, until, with_stable};
 
 /// Pods that a revision is asked to have.
 fn pods(world: &World, revision: &serin_core::revision::Revision) -> i32 {
@@ -44,7 +44,7 @@ fn another_size_goes_on_with_the_trial_and_the_canary_has_it_before_all_the_traf
     }
     world.live(3);
     assert_eq!((pods(&world, &stable), pods(&world, &canary)), (0, 6));
-    assert_eq!(world.news.iter().filter(|news| *news == "Started").count(), 1);
+    assert_eq!(times_told(&world, "Started"), 1);
 }
 
 #[test]
@@ -147,11 +147,7 @@ fn a_release_that_is_asleep_makes_nothing_that_somebody_has_deleted() {
 fn pods_of_a_version_that_spec_does_not_ask_for_are_not_made_anew() {
     let mut world = with_stable(&[(20, 60)]);
     let stable = world.wanted().revision;
-    let failing = Behaviour {
-        failing: true,
-        ..HEALTHY
-    };
-    world.want("v2", failing);
+    world.want("v2", FAILING);
     assert_eq!(world.run(40).phase(), Phase::RolledBack);
     world.workloads.remove(&stable);
     world.live(3);
@@ -162,11 +158,7 @@ fn pods_of_a_version_that_spec_does_not_ask_for_are_not_made_anew() {
 #[test]
 fn what_was_rolled_back_keeps_its_place_until_another_version_is_asked_for() {
     let mut world = with_stable(&[(20, 60)]);
-    let failing = Behaviour {
-        failing: true,
-        ..HEALTHY
-    };
-    world.want("v2", failing);
+    world.want("v2", FAILING);
     let refused = world.wanted().revision;
     assert_eq!(world.run(40).phase(), Phase::RolledBack);
     assert!(world.workloads.contains_key(&refused), "it may be tried again");

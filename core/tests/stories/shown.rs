@@ -11,7 +11,7 @@ use serin_core::plan::{
 use serin_core::status::{state, status};
 
 use crate::world::{Behaviour, HEALTHY, STUCK, World};
-use crate::{blocks, with_stable};
+use crate::{FAILING, blocks, with_stable};
 
 /// What is written down after `plan`.
 fn written(world: &World, plan: &Plan) -> ModelReleaseStatus {
@@ -86,13 +86,7 @@ fn a_soak_shows_what_was_counted_and_how_strong_the_evidence_is() {
 #[test]
 fn what_a_canary_failed_by_stays_to_be_seen_and_its_checkpoint_does_not() {
     let mut world = with_stable(&[(20, 3600)]);
-    world.want(
-        "v2",
-        Behaviour {
-            failing: true,
-            ..HEALTHY
-        },
-    );
+    world.want("v2", FAILING);
     let mut last = ModelReleaseStatus::default();
     for _ in 0..40 {
         let plan = world.run(1);
@@ -178,16 +172,7 @@ fn what_is_shown_is_enough_to_go_on_with() {
 
 #[test]
 fn how_a_trial_ended_and_how_long_it_took_is_told_once() {
-    for (behaviour, reason) in [
-        (HEALTHY, Reason::Promoted),
-        (
-            Behaviour {
-                failing: true,
-                ..HEALTHY
-            },
-            Reason::TooManyErrors,
-        ),
-    ] {
+    for (behaviour, reason) in [(HEALTHY, Reason::Promoted), (FAILING, Reason::TooManyErrors)] {
         let mut world = with_stable(&[(20, 60)]);
         world.want("v2", behaviour);
         let (mut ended, mut began) = (Vec::new(), None);
@@ -380,10 +365,6 @@ fn how_a_trial_ended_is_told_in_the_figures_that_decided() {
         mean_ms: 650.0,
         ..HEALTHY
     };
-    let failing = Behaviour {
-        failing: true,
-        ..HEALTHY
-    };
     // Five minutes of 100 requests a second, a fifth of them to the canary; one of twenty fails.
     let good =
         "errors 0.00 % (0/6000) against 0.00 % (0/24000) of stable, mean latency 20.0 ms against 20.0 ms";
@@ -401,7 +382,7 @@ fn how_a_trial_ended_is_told_in_the_figures_that_decided() {
             format!("mean latency 650.0 ms over 5m is not below 500 ms; {late}"),
         ),
         (
-            failing,
+            FAILING,
             format!("errors are not within 1 percentage points of stable's: {bad}"),
         ),
     ] {

@@ -7,7 +7,7 @@ use serin_core::plan::{Action, Because, Phase, Reason, RouteSeen, Stage, Verb};
 use serin_core::record::Entry;
 
 use crate::world::{Behaviour, HEALTHY, STUCK, World};
-use crate::{blocks, is_at, shares, until, with_stable};
+use crate::{FAILING, blocks, is_at, shares, times_told, until, with_stable};
 
 /// The stage of the canary under way.
 fn stage(world: &World) -> Option<Stage> {
@@ -370,13 +370,9 @@ fn a_canary_that_has_passed_waits_for_its_route_and_is_watched_meanwhile() {
     assert_eq!(world.run(10).phase(), Phase::Promoted);
 
     let mut world = passed_without_a_route();
-    let failing = Behaviour {
-        failing: true,
-        ..HEALTHY
-    };
     world
         .behaviour
-        .insert(world.wanted().revision.to_string(), failing);
+        .insert(world.wanted().revision.to_string(), FAILING);
     world.live(60);
     let canary = world.state.canary.as_ref().expect("it is on trial");
     assert_eq!(canary.stage, Stage::RollingBack, "with the route as it is");
@@ -428,11 +424,7 @@ fn an_operator_that_dies_between_the_route_and_its_word_of_it_has_moved() {
     );
     let canary = next.state.canary.as_ref().expect("it is on trial");
     assert_eq!((canary.stage, canary.step), (Stage::Shifting, 1));
-    assert!(
-        !world.news.contains(&"RouteRestored".to_owned()),
-        "{:?}",
-        world.news
-    );
+    assert!(times_told(&world, "RouteRestored") == 0, "{:?}", world.news);
 }
 
 #[test]
@@ -453,13 +445,9 @@ fn what_one_look_makes_up_for_ends_with_the_step() {
 
 #[test]
 fn what_one_look_makes_up_for_ends_with_the_verdict() {
-    let failing = Behaviour {
-        failing: true,
-        ..HEALTHY
-    };
     let soaking = || {
         let mut world = with_stable(&[(20, 3600)]);
-        world.want("v2", failing);
+        world.want("v2", FAILING);
         until(&mut world, is_at(Stage::Soaking));
         world
     };
