@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::Store;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
+use serin_core::crd::ModelRelease;
 use serin_core::plan::Workload;
 use serin_core::revision::Revision;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -41,6 +44,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Where the records of decisions are kept, if anywhere.
     pub archive: Option<Arc<Archive>>,
+    /// What a watch has shown of the releases.
+    pub(crate) releases: Store<DeserializeGuard<ModelRelease>>,
     /// So many looks work at once. One that waits for Prometheus has no turn: a server that hangs holds up nobody else.
     pub(crate) turns: Turns,
     /// What watches have shown.
@@ -129,6 +134,7 @@ impl Context {
         clock: Clock,
         metrics: Arc<Metrics>,
         archive: Option<Arc<Archive>>,
+        releases: Store<DeserializeGuard<ModelRelease>>,
     ) -> Self {
         Self {
             client,
@@ -137,6 +143,7 @@ impl Context {
             turns: Turns::new(TURNS, &metrics),
             metrics,
             archive,
+            releases,
             owned: Owned::default(),
             known: Known::default(),
             failures: Mutex::default(),

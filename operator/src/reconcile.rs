@@ -8,6 +8,7 @@ use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action as Next;
 use kube::runtime::finalizer::{Error as Failed, Event, finalizer};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
 use serin_core::crd::ModelRelease;
 use serin_core::plan;
@@ -107,8 +108,10 @@ pub fn reconcile(
 ) -> BoxFuture<'static, Result<Next, Error>> {
     Box::pin(async move {
         let turn = Turn::taken(&ctx.turns).await;
+        // While it waited, a newer one may have been shown.
+        let newest = ctx.releases.get(&ObjectRef::from_obj(release.as_ref()));
         // A look is large, and thousands may be waiting: it begins to exist when its turn has come.
-        Box::pin(visit(release, &ctx, turn)).await
+        Box::pin(visit(newest.unwrap_or(release), &ctx, turn)).await
     })
 }
 

@@ -16,6 +16,7 @@ use kube::api::{Api, DynamicObject};
 use kube::client::ClientBuilder;
 use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::controller::Controller;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, reflector, watcher};
 use kube::{Client, Config, Resource, ResourceExt};
@@ -84,9 +85,11 @@ pub fn run(args: Args, clock: Clock, stop: watch::Receiver<bool>) -> BoxFuture<'
         let watching = client(&config, [SILENCE, WATCH_SILENCE], &metrics, guard())?;
         let client = client(&config, [SILENCE; 2], &metrics, guard())?;
         let http = access::builder().build().context("cannot set up HTTP")?;
-        let ctx = Arc::new(Context::new(client, http, clock, metrics, archive));
+        let (releases, shown) = reflector::store();
+        let ctx = Arc::new(Context::new(client, http, clock, metrics, archive, releases));
         let election = Election::stand(&args, electing, tenure.clone(), ctx.clock.clone());
-        let led = lead(&args, election, &tenure, &watching, ctx, stop).await;
+        let work = control(&args, &watching, ctx.clone(), shown, stop.clone());
+        let led = lead(&args, election, &tenure, work, &ctx.metrics, stop).await;
         // Whatever ended: a process that is of no use any more answers no probe.
         drop(working);
         // A client that says nothing more must not keep it.
@@ -128,8 +131,8 @@ async fn lead(
     args: &Args,
     mut election: Election,
     tenure: &Tenure,
-    watching: &Client,
-    ctx: Arc<Context>,
+    work: impl Future<Output = ()>,
+    metrics: &Metrics,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     tracing::info!(identity = args.identity, "waiting for the lead");
@@ -137,31 +140,36 @@ async fn lead(
         () = stopped(stop.clone()) => Ok(()),
         won = election.until(true) => {
             won?;
-            ctx.metrics.leading(true);
+            metrics.leading(true);
             tracing::info!(identity = args.identity, "leading");
             tokio::select! {
-                () = control(args, watching, ctx.clone(), stop.clone()) => Ok(()),
+                () = work => Ok(()),
                 lost = election.until(false) => {
                     lost.and_then(|()| anyhow::bail!("the lead was lost; another replica carries on"))
                 }
             }
         }
     };
-    ctx.metrics.leading(false);
+    metrics.leading(false);
     tenure.end();
     led?;
     election.resign().await
 }
 
 /// Watches releases and what they own until `stop`.
-async fn control(args: &Args, client: &Client, ctx: Arc<Context>, stop: watch::Receiver<bool>) {
-    let (reader, writer) = reflector::store();
+async fn control(
+    args: &Args,
+    client: &Client,
+    ctx: Arc<Context>,
+    shown: Writer<DeserializeGuard<ModelRelease>>,
+    stop: watch::Receiver<bool>,
+) {
     let seen = ctx.clone();
     let releases = watcher(api(args, client), pages())
         .inspect(move |said| forget_deleted(said, &seen))
         .default_backoff()
         .modify(slim)
-        .reflect(writer)
+        .reflect(shown)
         .applied_objects()
         .predicate_filter(
             |release: &_| Some(what_matters(release)),
@@ -213,9 +221,9 @@ async fn control(args: &Args, client: &Client, ctx: Arc<Context>, stop: watch::R
         .inspect(move |said| seen.owned.slices.take(said, Slice::of))
         .default_backoff()
         .touched_objects();
-    let (known, met, fronted) = (reader.clone(), reader.clone(), reader.clone());
+    let [known, met, fronted] = [(); 3].map(|()| ctx.releases.clone());
 
-    Controller::for_stream(releases, reader)
+    Controller::for_stream(releases, ctx.releases.clone())
         .owns_stream(workloads)
         .owns_stream(services)
         .watches_stream_with(routes, move |route| carried_by(&known, &route), http_route())

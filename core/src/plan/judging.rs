@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::stages::{Look, Move};
+use super::stages::{Look, Move, news};
 use super::telling::{inconclusive, observing, outcome, waiting};
-use super::{Because, Canary, MetricsSeen, Soak, wish};
+use super::{Because, Canary, MetricsSeen, News, Soak, Stage, Transition, wish};
 use crate::counters::{self, Closed, Cut, Series, Witness};
 use crate::judge::{
     self, Arm, Beside, Block, Change, Checkpoint, Consequence, Figure, Health, Kind, Late, Run, Settings,
@@ -57,6 +57,8 @@ struct Judged {
     entries: Vec<Entry>,
     /// Why nothing new is known.
     blind: Option<Because>,
+    /// Why the data plane does not carry what the state wants; none when it does.
+    pending: Option<String>,
     /// Whether a promotion waits, for a person or for the route.
     waits: bool,
 }
@@ -106,10 +108,43 @@ impl Look<'_> {
             ..canary.clone()
         };
         let moved = self.follow(canary, &judged);
-        Move {
+        let told = self.asks_a_person(canary, &judged, &moved);
+        let moved = Move {
             entries: judged.entries,
             ..moved
+        };
+        match told {
+            Some(told) => moved.tell(told),
+            None => moved,
         }
+    }
+
+    /// Tells of the verdict that a person's yes has to follow, at the look at which it falls, whatever else the canary
+    /// waits for.
+    fn asks_a_person(&self, canary: &Canary, judged: &Judged, moved: &Move) -> Option<News> {
+        let waits = moved.state.canary.as_ref()?.stage == Stage::Soaking;
+        if !waits || !self.awaits_approval(canary) || !self.is_last_step(canary) {
+            return None;
+        }
+        let promotes = |look: &&judge::Look| look.verdict.consequence() == Consequence::Promote;
+        let run = judged.run.as_ref()?;
+        let look = run.latest().filter(promotes)?;
+        let before = self.state.canary.as_ref()?.run.as_ref().and_then(Judgement::run);
+        if before
+            .as_ref()
+            .and_then(Run::latest)
+            .is_some_and(|look| promotes(&look))
+        {
+            return None;
+        }
+        let why = outcome(look, look.verdict, run.settings()).message;
+        Some(news(
+            &canary.version.revision,
+            Transition::AwaitingApproval,
+            true,
+            why,
+            canary.step,
+        ))
     }
 
     fn follow(&self, canary: &Canary, judged: &Judged) -> Move {
@@ -121,7 +156,7 @@ impl Look<'_> {
         {
             return self.roll_back(canary, outcome(look, look.verdict, run.settings()));
         }
-        if let Some(why) = self.pending_route() {
+        if let Some(why) = judged.pending.clone() {
             // Weights that another operator had asked for before it died are those of the move it did not record.
             let moved = looked.map(|(run, look)| self.heed(canary, run, look, blind));
             return moved
@@ -191,6 +226,7 @@ impl Look<'_> {
     /// Takes every block that is complete.
     fn judged(&self, canary: &Canary, soak: Soak) -> Judged {
         let run = canary.run.as_ref().filter(|run| self.is_judged_by(&run.settings));
+        let pending = self.pending_route();
         let mut judged = Judged {
             soak,
             began: run.map_or(soak.block_from, |run| run.began),
@@ -198,7 +234,8 @@ impl Look<'_> {
             run: run.and_then(Judgement::run),
             entries: Vec::new(),
             blind: None,
-            waits: self.awaits_approval(canary) || self.pending_route().is_some(),
+            waits: self.awaits_approval(canary) || pending.is_some(),
+            pending,
         };
         if judged.has_ended() {
             return judged;

@@ -386,7 +386,11 @@ impl Look<'_> {
             .tell(told);
         }
         if self.awaits_approval(canary) {
-            return self.await_approval(canary, outcome.message);
+            // It keeps its traffic, watched as before.
+            return Move::stay(
+                self.with(canary.clone()),
+                Because::AwaitingApproval(outcome.message),
+            );
         }
         self.grow(canary, outcome.message)
     }
@@ -394,25 +398,6 @@ impl Look<'_> {
     /// Whether a person has to say yes before the canary is promoted.
     pub(super) fn awaits_approval(&self, canary: &Canary) -> bool {
         self.policy.approval == Approval::Manual && !canary.is_approved
-    }
-
-    /// The canary has passed and keeps its traffic, watched as before.
-    fn await_approval(&self, canary: &Canary, why: String) -> Move {
-        let before = self
-            .state
-            .canary
-            .as_ref()
-            .and_then(|canary| canary.run.as_ref()?.run());
-        let is_news = before.is_none_or(|run| !run.latest().is_some_and(|look| look.verdict.is_final()));
-        let told = news(
-            &canary.version.revision,
-            Transition::AwaitingApproval,
-            true,
-            why.clone(),
-            canary.step,
-        );
-        let moved = Move::stay(self.with(canary.clone()), Because::AwaitingApproval(why));
-        if is_news { moved.tell(told) } else { moved }
     }
 
     /// Nothing more is to be shown: the canary gets the pods for all traffic.

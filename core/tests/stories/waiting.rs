@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use serde_json::json;
-use serin_core::crd::{OnNewVersion, Otherwise};
+use serin_core::crd::{Approval, OnNewVersion, Otherwise};
 use serin_core::plan::{Action, Because, Phase, Reason, RouteSeen, Stage, Verb};
 use serin_core::record::Entry;
 
@@ -350,8 +350,9 @@ fn take_back(world: &mut World) {
 }
 
 /// A canary that has passed while its gateway took back its word.
-fn passed_without_a_route() -> World {
+fn passed_without_a_route(approval: Approval) -> World {
     let mut world = with_stable(&[(20, 60)]);
+    world.spec.rollout.approval = approval;
     world.want("v2", HEALTHY);
     until(&mut world, is_at(Stage::Soaking));
     let split = world.carried();
@@ -364,12 +365,26 @@ fn passed_without_a_route() -> World {
 }
 
 #[test]
+fn a_person_is_asked_when_the_verdict_falls_whatever_the_route_does() {
+    let asked = |world: &World| times_told(world, "AwaitingApproval");
+    let mut world = passed_without_a_route(Approval::Manual);
+    assert_eq!(asked(&world), 1, "{:?}", world.news);
+
+    world.gateway = true;
+    let last = world.run(10);
+    assert_eq!(last.because.reason(), "AwaitingApproval", "{}", last.because);
+    assert_eq!(asked(&world), 1, "nobody is asked twice");
+    world.ask(Verb::Approve);
+    assert_eq!(world.run(10).phase(), Phase::Promoted);
+}
+
+#[test]
 fn a_canary_that_has_passed_waits_for_its_route_and_is_watched_meanwhile() {
-    let mut world = passed_without_a_route();
+    let mut world = passed_without_a_route(Approval::Automatic);
     world.gateway = true;
     assert_eq!(world.run(10).phase(), Phase::Promoted);
 
-    let mut world = passed_without_a_route();
+    let mut world = passed_without_a_route(Approval::Automatic);
     world
         .behaviour
         .insert(world.wanted().revision.to_string(), FAILING);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::core::DeserializeGuard;
+use kube::runtime::reflector;
 use serde_json::Value;
 use serin_core::crd::ModelRelease;
 use serin_operator::{Context, Metrics, reconcile};
@@ -152,6 +153,7 @@ async fn what_the_api_server_cannot_know_stalls_the_release_and_starts_nothing()
         Arc::new(Timestamp::now),
         Arc::new(Metrics::new(Timestamp::now())),
         None,
+        reflector::store().0,
     ));
 
     for (manifest, row, cells) in rows(STALLED) {

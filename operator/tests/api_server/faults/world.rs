@@ -16,6 +16,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::client::ClientBuilder;
 use kube::core::DeserializeGuard;
+use kube::runtime::reflector;
 use kube::{Client, ResourceExt as _};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
@@ -511,6 +512,7 @@ fn context(
         Arc::new(now),
         Arc::new(metrics),
         Some(archive),
+        reflector::store().0,
     ))
 }
 
