@@ -9,12 +9,10 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt as _};
 use serde_json::json;
-use serin_core::crd::{
-    Approval, Arm, CanaryStatus, HistoryEntry, ModelRelease, ModelReleaseStatus, REQUEST_ANNOTATION,
-};
-use serin_core::plan::{self as request, Reason, Request};
+use serin_core::crd::{Approval, ModelRelease, ModelReleaseStatus, REQUEST_ANNOTATION};
+use serin_core::plan::{self as request, Past, Reason, Request};
 use serin_core::record::Record;
-use serin_core::revision::Revision;
+use serin_core::revision::Version;
 use serin_core::status::state;
 
 use crate::args::{Args, Output, Source, Verb};
@@ -219,20 +217,18 @@ async fn ask(releases: &Api<ModelRelease>, name: &str, verb: request::Verb) -> R
 /// The request as it fits the release now, and what will come of it.
 fn request(release: &ModelRelease, name: &str, verb: request::Verb) -> Result<(Request, String)> {
     let status = release.status.clone().unwrap_or_default();
+    let state = state(&status);
     let canary = || {
-        let canary = status.canary.as_ref();
+        let canary = state.canary.as_ref();
         canary.with_context(|| format!("{name} has no canary under way: nothing to {}", verb.as_str()))
     };
-    let of_canary = |canary: &CanaryStatus| Request::new(verb, &Revision::recorded(&canary.arm.revision));
     Ok(match verb {
         request::Verb::Abort => {
             let canary = canary()?;
-            let Arm {
-                version, revision, ..
-            } = &canary.arm;
+            let Version { name, revision, .. } = &canary.version;
             (
-                of_canary(canary),
-                format!("version {version} (revision {revision}) is being withdrawn"),
+                canary.request(verb),
+                format!("version {name} (revision {revision}) is being withdrawn"),
             )
         }
         request::Verb::Approve => {
@@ -241,56 +237,56 @@ fn request(release: &ModelRelease, name: &str, verb: request::Verb) -> Result<(R
                 bail!("{name} asks nobody: spec.rollout.approval is Automatic");
             }
             (
-                of_canary(canary),
+                canary.request(verb),
                 format!(
                     "version {} is promoted as soon as it has passed",
-                    canary.arm.version
+                    canary.version.name
                 ),
             )
         }
         request::Verb::Promote => {
             let canary = canary()?;
-            let promise = format!("version {} is promoted without more evidence", canary.arm.version);
-            (of_canary(canary), promise)
+            let promise = format!(
+                "version {} is promoted without more evidence",
+                canary.version.name
+            );
+            (canary.request(verb), promise)
         }
         request::Verb::Skip => {
             let canary = canary()?;
-            let revision = Revision::recorded(&canary.arm.revision);
             let promise = format!(
                 "step {} of version {} is taken as passed",
-                canary.step, canary.arm.version
+                canary.step, canary.version.name
             );
-            (Request::on(verb, &revision, canary.step), promise)
+            (canary.request(verb), promise)
         }
         request::Verb::Retry => {
             at_rest(&status, name)?;
-            let retry = status.rejected.as_ref().zip(state(&status).retry());
-            let Some((rejected, request)) = retry else {
+            let Some(((rejected, _), request)) = state.rejected.as_ref().zip(state.retry()) else {
                 bail!("{name} has no version that was rolled back: nothing to retry");
             };
-            (
-                request,
-                format!("version {} is tried once more", rejected.version),
-            )
+            (request, format!("version {} is tried once more", rejected.name))
         }
         request::Verb::Undo => {
             at_rest(&status, name)?;
-            let stable = status
-                .stable
-                .as_ref()
-                .map(|stable| (&stable.version, &stable.revision));
-            let was_stable = |past: &&HistoryEntry| {
+            let stable = state.stable.as_ref();
+            let was_stable = |past: &&Past| {
                 past.outcome.reason == Reason::Promoted
-                    && stable.is_some_and(|(_, now)| *now != past.revision)
+                    && stable.is_some_and(|stable| stable.revision != past.version.revision)
             };
-            let Some(((version, revision), before)) = stable.zip(status.history.iter().find(was_stable))
-            else {
+            let Some((stable, before)) = stable.zip(state.history.iter().find(was_stable)) else {
                 bail!("{name} has had no stable version before this one: nothing to undo");
             };
-            let request = Request::new(verb, &Revision::recorded(revision));
+            // One that has left the history was promoted long ago: there is but one occasion left.
+            let request = state
+                .undo()
+                .unwrap_or_else(|| Request::new(verb, &stable.revision));
             (
                 request,
-                format!("version {} takes the place of {version}", before.version),
+                format!(
+                    "version {} takes the place of {}",
+                    before.version.name, stable.name
+                ),
             )
         }
     })

@@ -135,17 +135,17 @@ async fn a_person_asks_for_what_fits_and_is_told_what_does_not() {
         (
             Verb::Skip { release: named() },
             "step 0 of version 2 is taken as passed",
-            "skip/bbbbbbbb@0",
+            "skip/bbbbbbbb@0@2026-11-24T08:00:00Z",
         ),
         (
             Verb::Promote { release: named() },
             "version 2 is promoted without more evidence",
-            "promote/bbbbbbbb",
+            "promote/bbbbbbbb@2026-11-24T08:00:00Z",
         ),
         (
             Verb::Abort { release: named() },
             "version 2 (revision bbbbbbbb) is being withdrawn",
-            "abort/bbbbbbbb",
+            "abort/bbbbbbbb@2026-11-24T08:00:00Z",
         ),
     ] {
         let answer = ask(verb).await.unwrap();

@@ -212,6 +212,8 @@ pub struct Observed {
     pub stable_service: Option<Revision>,
     /// What the references of the template lead to.
     pub configuration: Configuration,
+    /// Whether `spec` is another than at the look before: what differs may be what it asks for now.
+    pub has_new_spec: bool,
     /// The metrics.
     pub metrics: MetricsSeen,
     /// What a person asks, if it can be understood.
@@ -304,10 +306,10 @@ pub fn plan(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> 
         news,
         entries,
     } = stages::next(policy, &wanted, &state, seen, now);
-    let actions = wish::actions(policy, wanted.version(), &state, seen);
+    let actions = wish::actions(policy, wanted.version(), before, &state, seen);
     let mut news = news;
     news.extend(wish::restored(policy, before, &state, seen));
-    let look_again = wish::look_again(policy, &state, seen, &actions, now);
+    let look_again = wish::look_again(policy, before, &state, seen, &actions, now);
     Plan {
         wanted: wanted.version().map(|version| version.revision.clone()),
         state,
@@ -320,6 +322,15 @@ pub fn plan(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> 
 }
 
 impl Canary {
+    /// A request that is meant for this trial, and where it is of a step for this one.
+    pub fn request(&self, verb: Verb) -> Request {
+        let occasion = match verb {
+            Verb::Skip => format!("{}@{}", self.step, self.began),
+            Verb::Abort | Verb::Approve | Verb::Promote | Verb::Retry | Verb::Undo => self.began.to_string(),
+        };
+        Request::on(verb, &self.version.revision, occasion)
+    }
+
     /// The weight that its step asks for, and the one that is carried for it: another where whole pods carry it.
     pub(crate) fn weights(&self, policy: &Policy) -> (Percent, Percent) {
         (
@@ -330,6 +341,13 @@ impl Canary {
 }
 
 impl State {
+    /// Whether `revision` is stable or on trial.
+    fn is_in_use(&self, revision: &Revision) -> bool {
+        let canary = self.canary.as_ref().map(|canary| &canary.version);
+        let versions = self.stable.as_ref().into_iter().chain(canary);
+        versions.into_iter().any(|version| version.revision == *revision)
+    }
+
     /// Where the release stands: everything but the clock and the evidence, which change with every look.
     fn place(&self) -> Self {
         let canary = self.canary.as_ref().map(|canary| Canary {
@@ -350,6 +368,15 @@ impl State {
         let of_it = |past: &&Past| past.version.revision == version.revision;
         let past = self.history.iter().find(of_it)?;
         Some(Request::on(Verb::Retry, &version.revision, past.at))
+    }
+
+    /// What asks to return from the stable version to the one before: it names its promotion by the time.
+    pub fn undo(&self) -> Option<Request> {
+        let stable = &self.stable.as_ref()?.revision;
+        let promoted =
+            |past: &&Past| past.version.revision == *stable && past.outcome.reason == Reason::Promoted;
+        let past = self.history.iter().find(promoted)?;
+        Some(Request::on(Verb::Undo, stable, past.at))
     }
 
     /// The weight that the current step asks for.

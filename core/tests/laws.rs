@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use serin_core::configuration::Configuration;
 use serin_core::crd::{Approval, ModelReleaseStatus, OnNewVersion};
 use serin_core::plan::{
-    Action, Because, Canary, MetricsSeen, Observed, Plan, Request, RouteSeen, Split, Stage, Verb, plan,
+    Action, Because, Canary, MetricsSeen, Observed, Plan, Request, RouteSeen, Split, Stage, State, Verb, plan,
 };
-use serin_core::policy::Carrier;
+use serin_core::policy::{Carrier, Policy};
 use serin_core::record::Entry;
 use serin_core::status;
 use watchers::{told, watched};
@@ -174,6 +174,41 @@ fn check_testers(made: &Plan, split: &Split) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// What is promoted can carry everything, and what it takes the place of can still do so.
+fn check_promotion(
+    world: &World,
+    made: &Plan,
+    policy: &Policy,
+    seen: &Observed,
+) -> Result<(), TestCaseError> {
+    // The plan may be made once more, of the same state, and come to something else: until it is recorded, who was stable
+    // keeps its pods.
+    let was_stable = world.state.stable.as_ref().map(|stable| &stable.revision);
+    for action in &made.actions {
+        if let Action::Scale {
+            revision,
+            replicas: 0,
+        }
+        | Action::Delete(revision) = action
+        {
+            prop_assert!(
+                Some(revision) != was_stable || policy.is_asleep(),
+                "{action:?} of stable"
+            );
+        }
+    }
+    let stable = made.state.stable.as_ref().map(|stable| &stable.revision);
+    if let Some(promoted) = stable.filter(|stable| Some(*stable) != was_stable) {
+        let ready = seen.workloads.get(promoted).map_or(0, |pods| pods.ready);
+        prop_assert!(
+            ready >= policy.replicas,
+            "{ready} pods of {} are ready",
+            policy.replicas
+        );
+    }
+    Ok(())
+}
+
 /// The laws of one plan.
 fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
     let policy = world.policy();
@@ -185,18 +220,21 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
 
     // Abort is one plan away from every state.
     if let Some(canary) = &world.state.canary {
-        let mut request = Request::new(Verb::Abort, &canary.version.revision);
-        // As often as it is asked: one that was answered is not answered again.
-        request.occasion = Some("now".into());
         let asked = Observed {
-            request: Some(Ok(request)),
+            request: Some(Ok(canary.request(Verb::Abort))),
             ..seen.clone()
         };
-        let aborted = plan(&policy, &world.state, &asked, world.now);
+        // Here trials begin within one tick of the clock, and a request that was answered is not answered again.
+        let state = State {
+            answered: None,
+            ..world.state.clone()
+        };
+        let aborted = plan(&policy, &state, &asked, world.now);
         let withdrawn = aborted.wished_split(&policy);
         prop_assert_eq!(withdrawn.weight(&canary.version.revision), 0);
         prop_assert_eq!(withdrawn.testers(), None);
     }
+    check_promotion(world, made, &policy, &seen)?;
     // Stable is never scaled to nothing while traffic may point at it, unless that is what is asked for. Behind one
     // Service pods are the weights: to take some away that have no part is to take away their traffic, and they answer
     // what they have begun.

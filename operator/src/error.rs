@@ -62,7 +62,7 @@ impl Error {
         matches!(self, Self::Api { source, .. } if is_conflict(source))
     }
 
-    /// The API server's words, when it refused an object as wrong: asking again is pointless.
+    /// The API server's words, when it refused an object: asking again at once is pointless.
     pub(crate) fn refusal(&self) -> Option<String> {
         let Self::Api { what, source } = self else {
             return None;
@@ -70,8 +70,9 @@ impl Error {
         let kube::Error::Api(status) = source.as_ref() else {
             return None;
         };
-        let wrong = status.code == 422 || status.code == 400;
-        wrong.then(|| format!("the API server refuses to {what}: {}", status.message))
+        // A quota, too, says 403.
+        let is_refused = matches!(status.code, 400 | 403 | 422);
+        is_refused.then(|| format!("the API server refuses to {what}: {}", status.message))
     }
 }
 

@@ -33,12 +33,17 @@ impl Objects {
     /// These, with what the metrics showed and what a person asked for.
     pub(crate) fn beside(self, release: &ModelRelease, metrics: MetricsSeen) -> Observed {
         let asked = release.annotations().get(REQUEST_ANNOTATION);
+        let at_last = release
+            .status
+            .as_ref()
+            .and_then(|status| status.observed_generation);
         Observed {
             workloads: self.workloads,
             route: self.route.route,
             has_branch: self.route.has_branch,
             stable_service: self.route.stable_service,
             configuration: self.configuration,
+            has_new_spec: at_last != release.metadata.generation,
             metrics,
             request: asked.map(|text| text.parse()),
         }

@@ -78,7 +78,7 @@ impl Look<'_> {
     }
 
     fn hear(&self, request: &Request) -> Heard {
-        let hear: fn(&Self, &Canary, &Request) -> Heard = match request.verb {
+        let hear: fn(&Self, &Canary) -> Heard = match request.verb {
             Verb::Retry => return self.hear_retry(request),
             Verb::Undo => return self.hear_undo(request),
             Verb::Abort => Self::hear_abort,
@@ -90,22 +90,33 @@ impl Look<'_> {
         let Some(canary) = on_trial.filter(|canary| canary.version.revision == request.revision) else {
             return Heard::Ignored(format!("no canary of revision {} is on trial", request.revision));
         };
+        let (step, trial) = request.step_and_trial();
+        let began = canary.began.to_string();
+        if let Some(trial) = trial.filter(|trial| *trial != began) {
+            return Heard::Ignored(format!(
+                "it is meant for the trial that began at {trial}, and this one began at {began}"
+            ));
+        }
         if canary.stage == Stage::RollingBack {
             return Heard::Ignored("the canary is being rolled back already".into());
         }
         if self.policy.paused && request.verb != Verb::Abort {
             return Heard::Waits;
         }
-        hear(self, canary, request)
+        let now = canary.step.to_string();
+        if request.verb == Verb::Skip && step != Some(now.as_str()) {
+            return Heard::Ignored(format!("the canary is at step {now}"));
+        }
+        hear(self, canary)
     }
 
-    fn hear_abort(&self, canary: &Canary, _: &Request) -> Heard {
+    fn hear_abort(&self, canary: &Canary) -> Heard {
         let outcome = Outcome::new(Reason::Aborted, "a person asked for it");
         let words = format!("{} is rolled back out of {:?}", canary.version.name, canary.stage);
         Heard::Moves(self.roll_back(canary, outcome), words)
     }
 
-    fn hear_approve(&self, canary: &Canary, _: &Request) -> Heard {
+    fn hear_approve(&self, canary: &Canary) -> Heard {
         let approved = Canary {
             is_approved: true,
             ..canary.clone()
@@ -114,7 +125,7 @@ impl Look<'_> {
         Heard::Noted(self.with(approved), words)
     }
 
-    fn hear_promote(&self, canary: &Canary, _: &Request) -> Heard {
+    fn hear_promote(&self, canary: &Canary) -> Heard {
         let words = format!("{} is promoted without more evidence", canary.version.name);
         match canary.stage {
             Stage::Growing | Stage::Promoting | Stage::RollingBack => {
@@ -136,28 +147,34 @@ impl Look<'_> {
     }
 
     /// Whether a person's word alone promotes it.
-    pub(super) fn is_asked_for(&self, version: &Version) -> bool {
-        let request = Request::new(Verb::Promote, &version.revision).to_string();
+    pub(super) fn is_asked_for(&self, canary: &Canary) -> bool {
         let answered = self.state.answered.as_ref();
-        answered.is_some_and(|answer| answer.is_followed && answer.request == request)
+        answered
+            .filter(|answer| answer.is_followed)
+            .is_some_and(|answer| {
+                let revision = &canary.version.revision;
+                let requests = [
+                    Request::new(Verb::Promote, revision),
+                    canary.request(Verb::Promote),
+                ];
+                requests
+                    .iter()
+                    .any(|request| request.to_string() == answer.request)
+            })
     }
 
-    fn hear_skip(&self, canary: &Canary, request: &Request) -> Heard {
-        let step = canary.step.to_string();
-        if request.occasion.as_ref() != Some(&step) {
-            return Heard::Ignored(format!("the canary is at step {step}"));
-        }
+    fn hear_skip(&self, canary: &Canary) -> Heard {
         match canary.stage {
             Stage::Shifting | Stage::Soaking => {
                 let outcome = Outcome::new(Reason::Promoted, "a person skipped the rest of the step");
-                // Nobody is asked twice.
+                // To skip what is left of the last step is a yes: nobody is asked twice.
                 let approved = Canary {
-                    is_approved: true,
+                    is_approved: canary.is_approved || self.is_last_step(canary),
                     ..canary.clone()
                 };
                 Heard::Moves(
                     self.passed(&approved, outcome),
-                    format!("step {step} is taken as passed"),
+                    format!("step {} is taken as passed", canary.step),
                 )
             }
             Stage::Preparing => Heard::Ignored("the canary has no traffic yet: no step is under way".into()),
@@ -193,6 +210,9 @@ impl Look<'_> {
         else {
             return Heard::Ignored(format!("revision {} is not the stable one", request.revision));
         };
+        if request.occasion.is_some() && self.state.undo().as_ref() != Some(request) {
+            return Heard::Ignored(format!("{} was not promoted at that time", stable.name));
+        }
         let is_kept = |version: &&Version| {
             self.seen.workloads.contains_key(&version.revision)
                 && self.state.promoted_before(self.policy, version)
@@ -205,8 +225,25 @@ impl Look<'_> {
             return Heard::Waits;
         }
         let outcome = Outcome::new(Reason::Undone, format!("a person returned to {}", before.name));
+        let asked_for = self
+            .wanted
+            .version()
+            .filter(|wanted| wanted.revision != stable.revision);
+        let rejected = match (asked_for, &self.state.rejected) {
+            (None, _) => Some((stable.clone(), outcome.clone())),
+            // What spec asks for stays turned down: otherwise it would be tried in the place of the one returned to.
+            (Some(wanted), Some((rejected, _))) if rejected.revision == wanted.revision => {
+                self.state.rejected.clone()
+            }
+            (Some(wanted), _) => {
+                return Heard::Ignored(format!(
+                    "spec asks for {}, which is still to be tried: let it ask for {} instead",
+                    wanted.name, before.name
+                ));
+            }
+        };
         let undone = State {
-            rejected: Some((stable.clone(), outcome.clone())),
+            rejected,
             history: self.remember(stable.clone(), outcome),
             ..self.state.clone()
         };

@@ -163,8 +163,8 @@ impl Look<'_> {
                 .filter(|moved| self.unready(canary).is_none() && self.is_half_done(moved))
                 .unwrap_or_else(|| self.or_unready(canary, Because::RoutePending(why)));
         }
-        if self.unready(canary).is_some() {
-            return self.or_unready(canary, Because::NoTraffic);
+        if let Some(unready) = self.unready(canary) {
+            return self.or_unready(canary, unready);
         }
         let canary = &Canary {
             unready_since: None,
@@ -413,7 +413,7 @@ impl Look<'_> {
         }
     }
 
-    fn is_last_step(&self, canary: &Canary) -> bool {
+    pub(super) fn is_last_step(&self, canary: &Canary) -> bool {
         canary.step.saturating_add(1) >= self.policy.steps.len()
     }
 }

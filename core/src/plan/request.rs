@@ -59,13 +59,16 @@ impl Verb {
             Self::Promote => "Promote it as soon as its pods can carry everything, judged or not.",
             Self::Skip => "Take the step after the `@` as passed; it must be the one under way.",
             Self::Retry => "Try it again; it was rolled back last, at the time after the `@`.",
-            Self::Undo => "Return from this stable revision to the one before, without a soak.",
+            Self::Undo => {
+                "Return from this stable revision to the one before, without a soak. After an `@`, when it was promoted."
+            }
         }
     }
 }
 
-/// A request, as the annotation says it: a verb, a slash, the revision, and where the verb needs to tell one time from
-/// another an `@` with the step (`skip`) or the time of the rollback (`retry`).
+/// A request, as the annotation says it: a verb, a slash, the revision, and after an `@` the occasion that tells one time
+/// from another: the step (`skip`), when the trial began, when it was rolled back (`retry`) or promoted (`undo`). Of a
+/// step, when its trial began may follow after another `@`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// What is asked.
@@ -86,11 +89,28 @@ impl Request {
         }
     }
 
-    /// The request for one step or rollback.
+    /// The request for one occasion.
     pub fn on(verb: Verb, revision: &Revision, occasion: impl fmt::Display) -> Self {
         Self {
             occasion: Some(occasion.to_string()),
             ..Self::new(verb, revision)
+        }
+    }
+}
+
+impl Request {
+    /// The step and the beginning of the trial that it is meant for, as far as it says so.
+    pub(super) fn step_and_trial(&self) -> (Option<&str>, Option<&str>) {
+        let Some(occasion) = self.occasion.as_deref() else {
+            return (None, None);
+        };
+        match self.verb {
+            Verb::Skip => match occasion.split_once('@') {
+                Some((step, trial)) => (Some(step), Some(trial)),
+                None => (Some(occasion), None),
+            },
+            Verb::Abort | Verb::Approve | Verb::Promote => (None, Some(occasion)),
+            Verb::Retry | Verb::Undo => (None, None),
         }
     }
 }

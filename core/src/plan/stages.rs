@@ -436,8 +436,12 @@ impl Look<'_> {
         if let Some(why) = self.pending_route() {
             return self.or_unready(canary, Because::RoutePending(why));
         }
+        // A gateway carries weights to whoever is there: stable's pods stay until the canary's can answer.
+        if let Some(unready) = self.unready(canary) {
+            return self.or_unready(canary, unready);
+        }
         let version = canary.version.clone();
-        let by_request = if self.is_asked_for(&version) {
+        let by_request = if self.is_asked_for(canary) {
             ", as a person asked"
         } else {
             ""

@@ -68,6 +68,7 @@ pub(super) fn canary_replicas(policy: &Policy, state: &State, canary: &Canary) -
 pub(super) fn actions(
     policy: &Policy,
     wanted: Option<&Version>,
+    before: &State,
     state: &State,
     seen: &Observed,
 ) -> Vec<Action> {
@@ -98,7 +99,7 @@ pub(super) fn actions(
             Some(_) => {}
         }
     }
-    let leftovers = leftovers(policy, state, seen);
+    let leftovers = leftovers(policy, before, state, seen);
     // A route that names a Service that is gone, be it without a weight, is refused by its gateway: whatever is to be
     // deleted leaves the route first.
     let named = seen.route.asked();
@@ -108,7 +109,13 @@ pub(super) fn actions(
     };
     let names_the_gone = named.is_some_and(|named| named.places().any(is_in_the_way));
     if names_the_gone || has_spare_branch || !seen.route.asks(&split) {
-        actions.push(Action::Route(split));
+        let is_rollback = state
+            .canary
+            .as_ref()
+            .is_some_and(|canary| canary.stage == Stage::RollingBack);
+        // Traffic is taken away whatever becomes of the pods. Anywhere else it follows them.
+        let at = if is_rollback { 0 } else { actions.len() };
+        actions.insert(at, Action::Route(split));
     }
     // Where pods carry the weights, that Service is the route.
     if let Some(stable) = state.stable.as_ref().filter(|_| !by_pods) {
@@ -145,7 +152,7 @@ pub(super) fn restored(policy: &Policy, before: &State, state: &State, seen: &Ob
         Some(_) => return None,
     };
     let wished = split(policy, state);
-    if seen.route.asks(&wished) {
+    if seen.has_new_spec || seen.route.asks(&wished) {
         return None;
     }
     let found = match &seen.route {
@@ -200,17 +207,11 @@ fn wanted_replicas(policy: &Policy, state: &State) -> Vec<(Revision, i32)> {
 }
 
 /// Revisions without a part: scaled to zero, kept as long as a return to them needs no soak, then removed.
-fn leftovers(policy: &Policy, state: &State, seen: &Observed) -> Vec<Action> {
-    let in_use = |revision: &Revision| {
-        state
-            .stable
-            .as_ref()
-            .is_some_and(|stable| stable.revision == *revision)
-            || state
-                .canary
-                .as_ref()
-                .is_some_and(|canary| canary.version.revision == *revision)
-    };
+///
+/// One that has lost its part by this very plan keeps its pods until that is recorded: a plan that is made once more, of
+/// the state before it, may come to send them everything.
+fn leftovers(policy: &Policy, before: &State, state: &State, seen: &Observed) -> Vec<Action> {
+    let in_use = |revision: &Revision| [before, state].iter().any(|state| state.is_in_use(revision));
     let kept = |revision: &Revision| {
         state.window(policy).any(|version| version.revision == *revision)
             || state
@@ -235,6 +236,7 @@ fn leftovers(policy: &Policy, state: &State, seen: &Observed) -> Vec<Action> {
 /// When to look again at the latest.
 pub(super) fn look_again(
     policy: &Policy,
+    before: &State,
     state: &State,
     seen: &Observed,
     actions: &[Action],
@@ -250,6 +252,8 @@ pub(super) fn look_again(
         Some(Stage::Preparing | Stage::Shifting | Stage::Growing | Stage::Promoting | Stage::RollingBack) => {
             ACTIVE_LOOK
         }
+        // Once this is recorded, what it has left over goes.
+        None if before.canary.is_some() => ACTIVE_LOOK,
         None if actions.is_empty() && !is_timed => HEARTBEAT,
         None => ACTIVE_LOOK,
     }

@@ -1,5 +1,6 @@
 //! What people ask for, and what becomes of it.
 
+use serde_json::json;
 use serin_core::crd::{Approval, OnNewVersion};
 use serin_core::plan::{Because, Phase, Reason, Request, Stage, Verb};
 
@@ -315,4 +316,109 @@ fn two_requests_that_are_ignored_are_two_events_and_one_that_stays_is_one() {
     let (first, second, again) = (ordinal("stop"), ordinal("please stop"), ordinal("stop"));
     assert_ne!(first, second);
     assert_eq!(first, again, "an event of the same name, counted up");
+}
+
+#[test]
+fn each_trial_of_a_version_hears_the_same_word_anew_and_none_that_was_meant_for_another() {
+    let mut world = with_stable(&[(20, 600)]);
+    let trial = |world: &mut World| {
+        world.want("v2", HEALTHY);
+        until(world, is_at(Stage::Soaking));
+        let canary = world.state.canary.as_ref().expect("it is on trial");
+        canary.request(Verb::Abort)
+    };
+    let first = trial(&mut world);
+    world.ask(Verb::Abort);
+    assert_eq!(world.run(10).phase(), Phase::RolledBack);
+    // Asked for after another, it is tried again.
+    world.want("v1", HEALTHY);
+    world.live(3);
+
+    let second = trial(&mut world);
+    assert_eq!(first.revision, second.revision);
+    world.request = Some(first.to_string());
+    world.live(3);
+    assert!(
+        is_at(Stage::Soaking)(&world),
+        "what was answered is not answered again"
+    );
+    let (news, words) = answer(
+        &mut world,
+        &Request::on(Verb::Skip, &first.revision, "0@yesterday"),
+    );
+    assert_eq!(news, ["RequestIgnored"]);
+    assert!(
+        words.contains("meant for the trial that began at yesterday"),
+        "{words}"
+    );
+    assert!(is_at(Stage::Soaking)(&world));
+
+    world.ask(Verb::Abort);
+    assert_eq!(world.run(10).phase(), Phase::RolledBack);
+}
+
+#[test]
+fn who_skips_an_early_step_has_not_said_yes_to_the_promotion() {
+    let mut world = with_stable(&[(10, 600), (20, 60)]);
+    world.spec.rollout.approval = Approval::Manual;
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    world.ask(Verb::Skip);
+    let last = world.run(200);
+    assert!(
+        matches!(last.because, Because::AwaitingApproval(_)),
+        "{}",
+        last.because
+    );
+    assert_eq!(times_told(&world, "AwaitingApproval"), 1, "{:?}", world.news);
+}
+
+#[test]
+fn an_undo_stands_although_spec_asks_for_a_version_that_was_rolled_back() {
+    for on_new_version in [OnNewVersion::Queue, OnNewVersion::Supersede, OnNewVersion::Reject] {
+        let mut world = with_stable(&[(20, 30)]);
+        world.spec.rollout.on_new_version = on_new_version;
+        world.want("v2", HEALTHY);
+        assert_eq!(world.run(40).phase(), Phase::Promoted);
+        world.want("v3", FAILING);
+        assert_eq!(world.run(40).phase(), Phase::RolledBack);
+
+        world.request = world.state.undo().map(|undo| undo.to_string());
+        world.news.clear();
+        let last = world.run(40);
+        let stable = world.state.stable.as_ref().map(|stable| stable.name.as_str());
+        assert_eq!(stable, Some("v1"), "{:?}", world.news);
+        assert_eq!(world.news, ["Started", "Promoted"], "{on_new_version:?}");
+        assert_eq!(
+            last.phase(),
+            Phase::RolledBack,
+            "what spec asks for is not tried again"
+        );
+        let rejected = world
+            .state
+            .rejected
+            .as_ref()
+            .map(|(version, _)| version.name.as_str());
+        assert_eq!(rejected, Some("v3"));
+    }
+}
+
+#[test]
+fn an_undo_gives_way_to_a_version_that_is_still_to_be_tried() {
+    let mut world = with_stable(&[(20, 30)]);
+    world.want("v2", HEALTHY);
+    assert_eq!(world.run(40).phase(), Phase::Promoted);
+    let undo = world.state.undo().expect("v2 was promoted");
+    let (news, words) = answer(&mut world, &Request::on(Verb::Undo, &undo.revision, "yesterday"));
+    assert_eq!(news, ["RequestIgnored"]);
+    assert!(words.contains("v2 was not promoted at that time"), "{words}");
+
+    world.spec.gates = serde_json::from_value(json!([{ "name": "rmse", "require": "evidence.rmse < 0.5" }]))
+        .expect("a gate");
+    world.want("v3", HEALTHY);
+    world.live(3);
+    let (news, words) = answer(&mut world, &undo);
+    assert_eq!(news, ["RequestIgnored"]);
+    assert!(words.contains("let it ask for v1 instead"), "{words}");
+    assert!(world.state.canary.is_none());
 }

@@ -216,6 +216,29 @@ fn weights_that_are_on_their_way_are_put_back_without_a_word() {
 }
 
 #[test]
+fn weights_that_spec_asks_for_now_are_no_deed_of_somebody_else() {
+    let mut world = with_stable(&[(20, 600)]);
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    world.spec.rollout.steps[0].weight = 30;
+    let told = |has_new_spec| {
+        let seen = Observed {
+            has_new_spec,
+            ..world.look()
+        };
+        let made = plan(&world.policy(), &world.state, &seen, world.now);
+        assert_eq!(
+            made.wished_split(&world.policy())
+                .weight(&world.wanted().revision),
+            30
+        );
+        assert!(matches!(made.actions[..], [Action::Route(_)]));
+        made.news.len()
+    };
+    assert_eq!((told(true), told(false)), (0, 1));
+}
+
+#[test]
 fn what_was_found_in_a_route_that_is_put_back_is_told() {
     let mut world = with_stable(&[(20, 600)]).with_testers();
     let stable = world.wanted().revision;

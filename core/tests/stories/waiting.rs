@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::json;
 use serin_core::crd::{Approval, OnNewVersion, Otherwise};
-use serin_core::plan::{Action, Because, Phase, Reason, RouteSeen, Stage, Verb};
+use serin_core::plan::{Action, Because, Phase, Reason, RouteSeen, Stage, Transition, Verb, plan};
 use serin_core::record::Entry;
 
 use crate::world::{Behaviour, HEALTHY, STUCK, World};
@@ -519,6 +519,84 @@ fn a_canary_that_a_person_promotes_while_it_is_unready_has_a_deadline_of_its_own
     world.settle();
     assert_eq!(world.run(9).because.reason(), "CanaryUnready");
     assert_eq!(stage(&world), Some(Stage::Promoting));
+}
+
+#[test]
+fn a_canary_that_loses_its_pods_when_all_traffic_comes_is_not_promoted_until_they_are_back() {
+    for recovers in [true, false] {
+        let mut world = with_stable(&[(20, 30)]);
+        let stable = world.wanted().revision;
+        world.want("v2", HEALTHY);
+        until(&mut world, is_at(Stage::Soaking));
+        world.ask(Verb::Promote);
+        until(&mut world, is_at(Stage::Promoting));
+        let revision = world.wanted().revision.to_string();
+        world.behaviour.insert(revision.clone(), STUCK);
+        world.settle();
+        let waiting = world.run(9);
+        assert_eq!(waiting.because.reason(), "CanaryUnready", "{}", waiting.because);
+        assert_eq!(
+            stage(&world),
+            Some(Stage::Promoting),
+            "though the gateway carries it"
+        );
+        assert_eq!(world.workloads[&stable].replicas, 2, "the way back is open");
+
+        if recovers {
+            world.behaviour.insert(revision, HEALTHY);
+        }
+        world.live(20);
+        let expected = if recovers {
+            Reason::Promoted
+        } else {
+            Reason::NotReady
+        };
+        assert_eq!(world.state.history[0].outcome.reason, expected);
+    }
+}
+
+#[test]
+fn a_promotion_that_was_not_written_down_leaves_an_abort_the_pods_to_go_back_to() {
+    let mut world = with_stable(&[(20, 30)]);
+    let stable = world.wanted().revision;
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Promoting));
+    world.settle();
+    // All but the status: somebody has changed the release meanwhile.
+    let promoted = plan(&world.policy(), &world.state, &world.look(), world.now);
+    assert_eq!(promoted.phase(), Phase::Promoted);
+    let (_, is_recorded) = world.turn(promoted.actions.len());
+    assert!(!is_recorded);
+    world.settle();
+
+    world.ask(Verb::Abort);
+    world
+        .turn(usize::MAX)
+        .0
+        .news
+        .iter()
+        .for_each(|news| assert_eq!(news.reason, Transition::RollingBack));
+    assert_eq!(world.carried().weight(&stable), 100);
+    assert_eq!(world.workloads[&stable].ready, 2, "who answers at once");
+    assert_eq!(world.run(10).phase(), Phase::RolledBack);
+}
+
+#[test]
+fn traffic_is_taken_away_before_pods_are_asked_for() {
+    let mut world = with_stable(&[(20, 600)]);
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Soaking));
+    world.spec.serving.replicas = 20;
+    world.ask(Verb::Abort);
+    let made = world.turn(usize::MAX).0;
+    assert!(
+        matches!(
+            &made.actions[..],
+            [Action::Route(_), Action::Scale { replicas: 20, .. }]
+        ),
+        "a quota that allows no pods must not keep traffic on a canary: {:?}",
+        made.actions
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serin_core::counters::{Counter, Edge, Series};
 use serin_core::crd::{ModelReleaseSpec, Reference, ReferenceKind};
 use serin_core::judge::Figure;
 use serin_core::plan::{
-    Action, MetricsSeen, Observed, Plan, Request, RouteSeen, Split, State, Verb, Workload, plan, time_before,
+    Action, MetricsSeen, Observed, Plan, RouteSeen, Split, State, Verb, Workload, plan, time_before,
 };
 use serin_core::policy::{Carrier, Policy};
 use serin_core::record::Entry;
@@ -205,13 +205,7 @@ impl World {
     /// Asks for something of the canary under way.
     pub(crate) fn ask(&mut self, verb: Verb) {
         let canary = self.state.canary.as_ref().expect("a canary is under way");
-        let request = match verb {
-            Verb::Skip => Request::on(verb, &canary.version.revision, canary.step),
-            Verb::Abort | Verb::Approve | Verb::Promote | Verb::Retry | Verb::Undo => {
-                Request::new(verb, &canary.version.revision)
-            }
-        };
-        self.request = Some(request.to_string());
+        self.request = Some(canary.request(verb).to_string());
     }
 
     /// Asks to try again what was rolled back last.
@@ -236,6 +230,7 @@ impl World {
             has_branch: false,
             stable_service: self.service.clone(),
             configuration: self.configuration.clone(),
+            has_new_spec: false,
             metrics: self.metrics_seen(),
             request: self.request.as_ref().map(|text| text.parse()),
         }
