@@ -322,7 +322,7 @@ pub fn plan(policy: &Policy, state: &State, seen: &Observed, now: Timestamp) -> 
 }
 
 impl Canary {
-    /// A request that is meant for this trial, and where it is of a step for this one.
+    /// What asks for something of this trial and no other; a skip, of this step.
     pub fn request(&self, verb: Verb) -> Request {
         let occasion = match verb {
             Verb::Skip => format!("{}@{}", self.step, self.began),

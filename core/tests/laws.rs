@@ -13,6 +13,7 @@ use serin_core::plan::{
 };
 use serin_core::policy::{Carrier, Policy};
 use serin_core::record::Entry;
+use serin_core::revision::Revision;
 use serin_core::status;
 use watchers::{told, watched};
 use world::{Behaviour, Front, HEALTHY, STUCK, World, limits, missing};
@@ -199,11 +200,12 @@ fn check_promotion(
     }
     let stable = made.state.stable.as_ref().map(|stable| &stable.revision);
     if let Some(promoted) = stable.filter(|stable| Some(*stable) != was_stable) {
-        let ready = seen.workloads.get(promoted).map_or(0, |pods| pods.ready);
+        let ready = |revision: &Revision| seen.workloads.get(revision).map_or(0, |pods| pods.ready);
+        let least = policy.replicas.min(was_stable.map_or(1, ready).max(1));
         prop_assert!(
-            ready >= policy.replicas,
-            "{ready} pods of {} are ready",
-            policy.replicas
+            ready(promoted) >= least,
+            "{} pods of {least} are ready",
+            ready(promoted)
         );
     }
     Ok(())

@@ -172,28 +172,19 @@ pub(crate) fn revision_service(id: &Identity, spec: &ModelReleaseSpec, revision:
     )
 }
 
-/// The stable-named Service, for clients inside the cluster.
-pub(crate) fn stable_service(id: &Identity, spec: &ModelReleaseSpec, revision: &Revision) -> Value {
-    service(id, &id.name, &spec.serving.port, Some(revision))
-}
-
-/// The stable-named Service that a main Ingress sends to, with the time from which the Ingress follows it.
-pub(crate) fn timed_service(
+/// The stable-named Service: of the pods of one revision, or of all of them; and since when, where something follows it.
+pub(crate) fn front_service(
     id: &Identity,
-    spec: &ModelReleaseSpec,
-    revision: &Revision,
-    asked_at: Timestamp,
+    port: &str,
+    only: Option<&Revision>,
+    asked_at: Option<Timestamp>,
 ) -> Value {
-    let mut service = stable_service(id, spec, revision);
-    if let Some(metadata) = service.get_mut("metadata").and_then(Value::as_object_mut) {
+    let mut service = service(id, &id.name, port, only);
+    let metadata = service.get_mut("metadata").and_then(Value::as_object_mut);
+    if let (Some(metadata), Some(asked_at)) = (metadata, asked_at) {
         metadata.insert("annotations".into(), json!({ ASKED_AT: asked_at }));
     }
     service
-}
-
-/// The stable-named Service in front of the pods of all revisions.
-pub(crate) fn common_service(id: &Identity, spec: &ModelReleaseSpec) -> Value {
-    service(id, &id.name, &spec.serving.port, None)
 }
 
 /// Its labels are found again on its `EndpointSlices`, which so tell the endpoints of one revision from those of another.

@@ -1,5 +1,6 @@
 //! Why a look could not be finished.
 
+use kube::core::Status;
 use kube::runtime::finalizer;
 
 use crate::archive::ArchiveError;
@@ -24,6 +25,11 @@ pub enum Error {
     /// An object stands where one of the operator's must be.
     #[error("{0} is not the one that the operator makes there: remove it, or wait until it is gone")]
     Occupied(String),
+    /// One Service cannot send to all that are served.
+    #[error(
+        "one Service cannot send to pods whose ports are called {0}: while versions are compared without a gateway or an Ingress, leave spec.serving.port as it is"
+    )]
+    UnlikePorts(String),
     /// The system gives no random bytes.
     #[error("the system gives no random bytes for a key")]
     NoEntropy,
@@ -34,7 +40,15 @@ pub enum Error {
 
 impl Error {
     /// Every [`Error::reason`].
-    pub const REASONS: [&'static str; 4] = ["Malformed", "Api", "Archive", "Finalizer"];
+    pub const REASONS: [&'static str; 7] = [
+        "Malformed",
+        "Api",
+        "Archive",
+        "Occupied",
+        "UnlikePorts",
+        "NoEntropy",
+        "Finalizer",
+    ];
 
     /// Marks what was asked when `source` came back.
     pub(crate) fn api(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
@@ -52,6 +66,7 @@ impl Error {
             Self::Api { .. } => "Api",
             Self::Archive(_) => "Archive",
             Self::Occupied(_) => "Occupied",
+            Self::UnlikePorts(_) => "UnlikePorts",
             Self::NoEntropy => "NoEntropy",
             Self::Finalizer(_) => "Finalizer",
         }
@@ -62,17 +77,35 @@ impl Error {
         matches!(self, Self::Api { source, .. } if is_conflict(source))
     }
 
-    /// The API server's words, when it refused an object: asking again at once is pointless.
+    /// Why an object cannot be as it follows from `spec`, in words for people: the API server's, where it refused it.
     pub(crate) fn refusal(&self) -> Option<String> {
-        let Self::Api { what, source } = self else {
+        match self {
+            // A quota, too, says 403.
+            Self::Api { what, .. } => match self.answer()? {
+                answer if matches!(answer.code, 400 | 403 | 422) => {
+                    Some(format!("the API server refuses to {what}: {}", answer.message))
+                }
+                _ => None,
+            },
+            Self::Occupied(_) | Self::UnlikePorts(_) => Some(self.to_string()),
+            Self::Malformed(_) | Self::Archive(_) | Self::NoEntropy | Self::Finalizer(_) => None,
+        }
+    }
+
+    /// Whether the object is wrong as it is: asking again at once is pointless.
+    pub(crate) fn is_final(&self) -> bool {
+        self.answer()
+            .is_some_and(|answer| matches!(answer.code, 400 | 422))
+    }
+
+    fn answer(&self) -> Option<&Status> {
+        let Self::Api { source, .. } = self else {
             return None;
         };
-        let kube::Error::Api(status) = source.as_ref() else {
+        let kube::Error::Api(answer) = source.as_ref() else {
             return None;
         };
-        // A quota, too, says 403.
-        let is_refused = matches!(status.code, 400 | 403 | 422);
-        is_refused.then(|| format!("the API server refuses to {what}: {}", status.message))
+        Some(answer)
     }
 }
 

@@ -86,7 +86,11 @@ async fn look(release: &ModelRelease, ctx: &Context, turn: &mut Turn<'_>) -> Res
                 now,
             );
             record(&stalled, release, &id, ctx).await?;
-            return Ok(Next::requeue(LONGEST_PAUSE));
+            return if error.is_final() {
+                Ok(Next::requeue(LONGEST_PAUSE))
+            } else {
+                Err(error)
+            };
         }
     }
     remember(&plan, &id, ctx).await?;

@@ -90,11 +90,10 @@ impl Look<'_> {
         let Some(canary) = on_trial.filter(|canary| canary.version.revision == request.revision) else {
             return Heard::Ignored(format!("no canary of revision {} is on trial", request.revision));
         };
-        let (step, trial) = request.step_and_trial();
-        let began = canary.began.to_string();
-        if let Some(trial) = trial.filter(|trial| *trial != began) {
+        if !request.is_of(canary) {
             return Heard::Ignored(format!(
-                "it is meant for the trial that began at {trial}, and this one began at {began}"
+                "it is meant for another trial than the one that began at {}",
+                canary.began
             ));
         }
         if canary.stage == Stage::RollingBack {
@@ -103,9 +102,8 @@ impl Look<'_> {
         if self.policy.paused && request.verb != Verb::Abort {
             return Heard::Waits;
         }
-        let now = canary.step.to_string();
-        if request.verb == Verb::Skip && step != Some(now.as_str()) {
-            return Heard::Ignored(format!("the canary is at step {now}"));
+        if request.verb == Verb::Skip && request.step() != Some(canary.step.to_string().as_str()) {
+            return Heard::Ignored(format!("the canary is at step {}", canary.step));
         }
         hear(self, canary)
     }
@@ -148,19 +146,9 @@ impl Look<'_> {
 
     /// Whether a person's word alone promotes it.
     pub(super) fn is_asked_for(&self, canary: &Canary) -> bool {
-        let answered = self.state.answered.as_ref();
-        answered
-            .filter(|answer| answer.is_followed)
-            .is_some_and(|answer| {
-                let revision = &canary.version.revision;
-                let requests = [
-                    Request::new(Verb::Promote, revision),
-                    canary.request(Verb::Promote),
-                ];
-                requests
-                    .iter()
-                    .any(|request| request.to_string() == answer.request)
-            })
+        let followed = self.state.answered.as_ref().filter(|answer| answer.is_followed);
+        let request = followed.and_then(|answer| answer.request.parse::<Request>().ok());
+        request.is_some_and(|request| request.verb == Verb::Promote && request.is_of(canary))
     }
 
     fn hear_skip(&self, canary: &Canary) -> Heard {
@@ -225,17 +213,16 @@ impl Look<'_> {
             return Heard::Waits;
         }
         let outcome = Outcome::new(Reason::Undone, format!("a person returned to {}", before.name));
-        let asked_for = self
-            .wanted
-            .version()
-            .filter(|wanted| wanted.revision != stable.revision);
-        let rejected = match (asked_for, &self.state.rejected) {
-            (None, _) => Some((stable.clone(), outcome.clone())),
-            // What spec asks for stays turned down: otherwise it would be tried in the place of the one returned to.
-            (Some(wanted), Some((rejected, _))) if rejected.revision == wanted.revision => {
-                self.state.rejected.clone()
-            }
-            (Some(wanted), _) => {
+        // What spec asks for stays turned down: otherwise it would be tried in the place of the one returned to.
+        let kept = self.state.rejected.clone();
+        let kept = kept.filter(|(version, _)| self.wanted.may_be(&version.revision));
+        let asked_for = self.wanted.version();
+        let to_be_tried = asked_for
+            .filter(|wanted| wanted.revision != stable.revision && wanted.revision != before.revision);
+        let rejected = match (kept, to_be_tried) {
+            (Some(kept), _) => kept,
+            (None, None) => (stable.clone(), outcome.clone()),
+            (None, Some(wanted)) => {
                 return Heard::Ignored(format!(
                     "spec asks for {}, which is still to be tried: let it ask for {} instead",
                     wanted.name, before.name
@@ -243,7 +230,7 @@ impl Look<'_> {
             }
         };
         let undone = State {
-            rejected,
+            rejected: Some(rejected),
             history: self.remember(stable.clone(), outcome),
             ..self.state.clone()
         };

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Canary;
 use crate::digest::Digest;
 use crate::revision::Revision;
 
@@ -99,19 +100,22 @@ impl Request {
 }
 
 impl Request {
-    /// The step and the beginning of the trial that it is meant for, as far as it says so.
-    pub(super) fn step_and_trial(&self) -> (Option<&str>, Option<&str>) {
-        let Some(occasion) = self.occasion.as_deref() else {
-            return (None, None);
+    /// Whether it is meant for this trial, as far as it says so.
+    pub(super) fn is_of(&self, canary: &Canary) -> bool {
+        let occasion = self.occasion.as_deref();
+        let began = match self.verb {
+            Verb::Skip => occasion.and_then(|occasion| Some(occasion.split_once('@')?.1)),
+            Verb::Abort | Verb::Approve | Verb::Promote => occasion,
+            Verb::Retry | Verb::Undo => None,
         };
-        match self.verb {
-            Verb::Skip => match occasion.split_once('@') {
-                Some((step, trial)) => (Some(step), Some(trial)),
-                None => (Some(occasion), None),
-            },
-            Verb::Abort | Verb::Approve | Verb::Promote => (None, Some(occasion)),
-            Verb::Retry | Verb::Undo => (None, None),
-        }
+        self.revision == canary.version.revision
+            && began.is_none_or(|began| began == canary.began.to_string())
+    }
+
+    /// The step that is to be skipped.
+    pub(super) fn step(&self) -> Option<&str> {
+        let occasion = self.occasion.as_deref()?;
+        Some(occasion.split_once('@').map_or(occasion, |(step, _)| step))
     }
 }
 

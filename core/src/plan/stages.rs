@@ -433,12 +433,10 @@ impl Look<'_> {
     }
 
     fn promoting(&self, canary: &Canary) -> Move {
-        if let Some(why) = self.pending_route() {
-            return self.or_unready(canary, Because::RoutePending(why));
-        }
-        // A gateway carries weights to whoever is there: stable's pods stay until the canary's can answer.
-        if let Some(unready) = self.unready(canary) {
-            return self.or_unready(canary, unready);
+        // A gateway carries weights to whoever is there: stable's pods stay until as many of the canary's can answer.
+        let pending = self.pending_route().map(Because::RoutePending);
+        if let Some(because) = pending.or_else(|| self.unready(canary)) {
+            return self.or_unready(canary, because);
         }
         let version = canary.version.clone();
         let by_request = if self.is_asked_for(canary) {
@@ -547,9 +545,21 @@ impl Look<'_> {
         })
     }
 
-    /// Fewer canary pods ready than asked for, and which.
-    pub(super) fn unready(&self, canary: &Canary) -> Option<Because> {
+    /// Pods that have to be ready for the stage to go on: what was asked for. Once all traffic has been, as many as are
+    /// ready of stable, for it is no better off; an autoscaler that asks for more meanwhile is not waited for.
+    fn needed(&self, canary: &Canary) -> i32 {
         let wanted = wish::canary_replicas(self.policy, self.state, canary);
+        if canary.stage != Stage::Promoting {
+            return wanted;
+        }
+        let stable = self.state.stable.as_ref();
+        let stable = stable.and_then(|stable| self.seen.workloads.get(&stable.revision));
+        wanted.min(stable.map_or(0, |workload| workload.ready).max(1))
+    }
+
+    /// Fewer canary pods ready than are needed, and which.
+    pub(super) fn unready(&self, canary: &Canary) -> Option<Because> {
+        let wanted = self.needed(canary);
         let workload = self.seen.workloads.get(&canary.version.revision);
         let ready = workload.map_or(0, |workload| workload.ready);
         let trouble = workload.and_then(|workload| workload.trouble.clone());
@@ -573,9 +583,8 @@ impl Look<'_> {
         };
         let since = canary.unready_since.unwrap_or(self.now);
         if self.overdue(since) {
-            let wanted = wish::canary_replicas(self.policy, self.state, canary);
             let workload = self.seen.workloads.get(&canary.version.revision);
-            return self.roll_back(canary, self.not_ready(workload, wanted));
+            return self.roll_back(canary, self.not_ready(workload, self.needed(canary)));
         }
         Move::stay(
             self.with(Canary {

@@ -64,7 +64,8 @@ pub(super) fn canary_replicas(policy: &Policy, state: &State, canary: &Canary) -
     }
 }
 
-/// The difference between what `state` wants and what is seen, in the order in which it is safe to bring it about.
+/// The difference between what `state` wants and what is seen, in the order in which it is safe to bring it about. What
+/// the API server refuses keeps back what comes after it: more pods come last, for it is the stages that wait for them.
 pub(super) fn actions(
     policy: &Policy,
     wanted: Option<&Version>,
@@ -72,7 +73,6 @@ pub(super) fn actions(
     state: &State,
     seen: &Observed,
 ) -> Vec<Action> {
-    let mut actions = Vec::new();
     let split = split(policy, state);
     // A branch that is left could bring back what it was for: nothing goes before it.
     let has_spare_branch = seen.has_branch && split.only().is_some();
@@ -81,20 +81,21 @@ pub(super) fn actions(
     // Behind one Service the pods are the weights: fewer of them is how less is carried.
     let may_shrink = carried || (by_pods && split.divides());
 
+    let (mut growing, mut shrinking) = (Vec::new(), Vec::new());
     for (revision, replicas) in wanted_replicas(policy, state) {
         match seen.workloads.get(&revision) {
             // Neither a rollback nor a release that is asleep makes the pods that it would remove.
             None if replicas == 0 => {}
             None if wanted.is_some_and(|wanted| wanted.revision == revision) => {
-                actions.push(Action::Deploy { revision, replicas });
+                growing.push(Action::Deploy { revision, replicas });
             }
             // The template of a revision that is no longer wanted is not known any more; the status says so.
             None => {}
-            // Fewer pods only once the traffic is seen to be elsewhere.
-            Some(workload)
-                if workload.replicas < replicas || (workload.replicas > replicas && may_shrink) =>
-            {
-                actions.push(Action::Scale { revision, replicas });
+            Some(workload) if workload.replicas < replicas => {
+                growing.push(Action::Scale { revision, replicas });
+            }
+            Some(workload) if workload.replicas > replicas => {
+                shrinking.push(Action::Scale { revision, replicas });
             }
             Some(_) => {}
         }
@@ -108,15 +109,13 @@ pub(super) fn actions(
         !split.names(revision) && (!is_there || leftovers.contains(&Action::Delete(revision.clone())))
     };
     let names_the_gone = named.is_some_and(|named| named.places().any(is_in_the_way));
-    if names_the_gone || has_spare_branch || !seen.route.asks(&split) {
-        let is_rollback = state
-            .canary
-            .as_ref()
-            .is_some_and(|canary| canary.stage == Stage::RollingBack);
-        // Traffic is taken away whatever becomes of the pods. Anywhere else it follows them.
-        let at = if is_rollback { 0 } else { actions.len() };
-        actions.insert(at, Action::Route(split));
+    let route =
+        (names_the_gone || has_spare_branch || !seen.route.asks(&split)).then_some(Action::Route(split));
+    if is_rolling_back(state) && !is_rolling_back(before) {
+        // The traffic is taken away, and that is written down before anything else that may be refused.
+        return Vec::from_iter(route);
     }
+    let mut actions = Vec::from_iter(route);
     // Where pods carry the weights, that Service is the route.
     if let Some(stable) = state.stable.as_ref().filter(|_| !by_pods) {
         let exists = seen.workloads.contains_key(&stable.revision);
@@ -124,12 +123,20 @@ pub(super) fn actions(
             actions.push(Action::PointService(stable.revision.clone()));
         }
     }
+    // Fewer pods only once the traffic is seen to be elsewhere.
     if may_shrink {
         let is_named = |revision: &Revision| named.is_some_and(|named| named.names(revision));
         let waits = |action: &Action| matches!(action, Action::Delete(revision) if is_named(revision));
+        actions.extend(shrinking);
         actions.extend(leftovers.into_iter().filter(|action| !waits(action)));
     }
+    actions.extend(growing);
     actions
+}
+
+fn is_rolling_back(state: &State) -> bool {
+    let canary = state.canary.as_ref();
+    canary.is_some_and(|canary| canary.stage == Stage::RollingBack)
 }
 
 /// Whether the stable-named Service selects what it should. A route may have pointed it at what is being promoted ahead

@@ -347,10 +347,7 @@ fn each_trial_of_a_version_hears_the_same_word_anew_and_none_that_was_meant_for_
         &Request::on(Verb::Skip, &first.revision, "0@yesterday"),
     );
     assert_eq!(news, ["RequestIgnored"]);
-    assert!(
-        words.contains("meant for the trial that began at yesterday"),
-        "{words}"
-    );
+    assert!(words.contains("meant for another trial"), "{words}");
     assert!(is_at(Stage::Soaking)(&world));
 
     world.ask(Verb::Abort);

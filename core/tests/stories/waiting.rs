@@ -582,21 +582,71 @@ fn a_promotion_that_was_not_written_down_leaves_an_abort_the_pods_to_go_back_to(
 }
 
 #[test]
-fn traffic_is_taken_away_before_pods_are_asked_for() {
+fn a_rollback_takes_the_traffic_is_written_down_and_gives_pods_away_before_it_asks_for_any() {
     let mut world = with_stable(&[(20, 600)]);
     world.want("v2", HEALTHY);
     until(&mut world, is_at(Stage::Soaking));
     world.spec.serving.replicas = 20;
     world.ask(Verb::Abort);
-    let made = world.turn(usize::MAX).0;
+    let mut actions = || world.turn(usize::MAX).0.actions;
+    assert!(matches!(&actions()[..], [Action::Route(_)]));
+    // The gateway has not said so yet.
+    assert!(matches!(&actions()[..], [.., Action::Scale { replicas: 20, .. }]));
+    world.settle();
+    world.spec.serving.replicas = 30;
+    let last = world.turn(usize::MAX).0.actions;
+    assert!(
+        matches!(
+            &last[..],
+            [
+                Action::Scale { replicas: 0, .. },
+                Action::Scale { replicas: 30, .. }
+            ]
+        ),
+        "{last:?}"
+    );
+}
+
+#[test]
+fn a_version_that_cannot_be_deployed_leaves_nothing_of_the_one_that_was_replaced() {
+    let mut world = with_stable(&[(20, 30)]);
+    let first = world.wanted().revision;
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Promoting));
+    world.want("v3", HEALTHY);
+    world.settle();
+    drop(world.turn(usize::MAX));
+    assert_eq!(world.state.history[0].outcome.reason, Reason::Promoted);
+    assert_eq!(world.workloads[&first].replicas, 2);
+    // Whatever is refused, is refused last.
+    let made = plan(&world.policy(), &world.state, &world.look(), world.now);
     assert!(
         matches!(
             &made.actions[..],
-            [Action::Route(_), Action::Scale { replicas: 20, .. }]
+            [.., Action::Scale { replicas: 0, .. }, Action::Deploy { .. }]
         ),
-        "a quota that allows no pods must not keep traffic on a canary: {:?}",
+        "{:?}",
         made.actions
     );
+}
+
+#[test]
+fn a_promotion_waits_for_no_pods_that_an_autoscaler_asks_for_meanwhile() {
+    let mut world = with_stable(&[(20, 30)]);
+    world.want("v2", HEALTHY);
+    until(&mut world, is_at(Stage::Promoting));
+    world.behaviour.insert(world.wanted().revision.to_string(), STUCK);
+    world.spec.serving.replicas = 8;
+    world.settle();
+    let ready = world.workloads[&world.wanted().revision].ready;
+    assert!(ready < 2, "{ready} of 8, and stable has 2");
+    world
+        .workloads
+        .get_mut(&world.wanted().revision)
+        .expect("its pods")
+        .ready = 2;
+    let made = plan(&world.policy(), &world.state, &world.look(), world.now);
+    assert_eq!(made.news[0].reason, Transition::Promoted);
 }
 
 #[test]

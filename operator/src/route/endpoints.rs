@@ -30,9 +30,12 @@ impl Slice {
         let labels = slice.labels();
         // As everywhere, a condition that is not known counts as true.
         let is_ready = |ready: Option<bool>| ready.unwrap_or(true);
+        // A pod without the port that the Service sends to stands in a slice without ports: nothing reaches it there.
+        let has_port = slice.ports.as_ref().is_some_and(|ports| !ports.is_empty());
         let conditions = slice
             .endpoints
             .iter()
+            .filter(|_| has_port)
             .map(|endpoint| endpoint.conditions.as_ref());
         Some(Self {
             service: labels.get(SERVICE_LABEL)?.clone(),
@@ -88,13 +91,17 @@ mod tests {
     use serde_json::{Value, json};
 
     fn slice(revision: &str, family: &str, ready: &[Value]) -> Slice {
+        slice_with(&json!([{"name": "http", "port": 8082}]), revision, family, ready)
+    }
+
+    fn slice_with(ports: &Value, revision: &str, family: &str, ready: &[Value]) -> Slice {
         let endpoints = ready
             .iter()
             .map(|ready| json!({"addresses": ["10.0.0.1"], "conditions": {"ready": ready}}));
         let slice = json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": family,
             "metadata": {"name": "a", "labels": {SERVICE_LABEL: "films", REVISION_LABEL: revision}},
-            "endpoints": endpoints.collect::<Vec<_>>(),
+            "endpoints": endpoints.collect::<Vec<_>>(), "ports": ports,
         });
         Slice::of(&serde_json::from_value(slice).unwrap()).unwrap()
     }
@@ -111,6 +118,8 @@ mod tests {
         assert_eq!(behind(&both, "other", Some(&revision)), Behind::Ready(0));
         let older = [slice("5e6f7a8b", "IPv4", &[ready])];
         assert_eq!(behind(&older, "films", Some(&revision)), Behind::Others);
+        let portless = [slice_with(&json!([]), "1a2b3c4d", "IPv4", &[json!(true)])];
+        assert_eq!(behind(&portless, "films", Some(&revision)), Behind::Ready(0));
         let gone = [slice("5e6f7a8b", "IPv4", &[unready])];
         assert_eq!(behind(&gone, "films", Some(&revision)), Behind::Ready(0));
     }

@@ -10,7 +10,7 @@ use serin_core::crd::{ExistingRule, GatewayRoute, TESTER_HEADER, Testers};
 use serin_core::plan::{Obstacle, RouteSeen, Split};
 use serin_core::revision::Revision;
 
-use super::{FROM, made_from, stable_service, stable_service_shown};
+use super::{FROM, front, made_from};
 use crate::build::SERVICE_PORT;
 use crate::context::Context;
 use crate::error::{Error, is_not_found};
@@ -29,7 +29,7 @@ pub(crate) struct Standing {
 
 /// Reads what stands.
 pub(crate) async fn read(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Result<Standing, Error> {
-    let (route, service) = try_join(read_route(id, route, ctx), stable_service(id, ctx)).await?;
+    let (route, service) = try_join(read_route(id, route, ctx), front::read(id, ctx)).await?;
     Ok(Standing {
         route,
         stable_service: service.and_then(|service| service.revision),
@@ -50,9 +50,7 @@ pub(crate) fn glance(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Opti
     let shown = routes.named(&id.namespace, name(&id.name, route)).ok()?;
     Some(Standing {
         route: shown.map_or_else(|| none(route), |shown| shown.seen(id, route)),
-        stable_service: stable_service_shown(id, ctx)
-            .ok()?
-            .and_then(|service| service.revision),
+        stable_service: front::glance(id, ctx).ok()?.and_then(|service| service.revision),
     })
 }
 
@@ -71,7 +69,7 @@ fn routes(id: &Identity, ctx: &Context) -> Api<DynamicObject> {
 pub(crate) struct Route {
     generation: Option<i64>,
     /// The Gateways that it names itself.
-    gateways: Vec<String>,
+    gateways: Vec<Listener>,
     /// Where it is one of the operator's: what it was made from, and what it says.
     own: Option<Own>,
     rules: Vec<Rule>,
@@ -100,10 +98,19 @@ struct Rule {
     backends: Vec<(String, i32)>,
 }
 
+/// What a route is attached to: a Gateway, or one listener of it.
+#[derive(Clone, Debug)]
+struct Listener {
+    gateway: String,
+    namespace: String,
+    section: Option<String>,
+    port: Option<i64>,
+}
+
 /// What the controller of one Gateway says.
 #[derive(Clone, Debug)]
 struct Parent {
-    gateway: String,
+    listener: Listener,
     conditions: Vec<Condition>,
 }
 
@@ -124,6 +131,14 @@ pub(crate) enum Untouchable {
         "the HTTPRoute \"{route}\" has no rule \"{rule}\": write the name of one, or its position from 0"
     )]
     NoRule { route: String, rule: String },
+    #[error(
+        "the rule \"{rule}\" of the HTTPRoute \"{route}\" has no backends of this release, and its rule number {other} has: name that one, or take them out of it"
+    )]
+    Moved {
+        route: String,
+        rule: String,
+        other: usize,
+    },
     #[error(
         "the rule \"{rule}\" of the HTTPRoute \"{route}\" has a backend that is not of this release, {backend}: give the release a rule of its own"
     )]
@@ -147,17 +162,19 @@ impl Untouchable {
 impl Route {
     /// The fields that are read.
     pub(crate) fn of(route: &DynamicObject) -> Self {
-        let name = |value: &Value| text(value, "/name").to_owned();
+        let namespace = route.metadata.namespace.as_deref().unwrap_or_default();
+        let listener = |parent: &Value| Listener::of(parent, namespace);
+        let answer = |parent: &Value| Parent::of(parent, namespace);
         Self {
             generation: route.metadata.generation,
-            gateways: list(&route.data, "/spec/parentRefs").map(name).collect(),
+            gateways: list(&route.data, "/spec/parentRefs").map(listener).collect(),
             own: is_own(route).then(|| Own {
                 owners: route.owner_references().to_vec(),
                 made_from: route.annotations().get(FROM).cloned(),
                 spec: route.data.get("spec").map(Value::to_string).unwrap_or_default(),
             }),
             rules: list(&route.data, "/spec/rules").map(Rule::of).collect(),
-            parents: list(&route.data, "/status/parents").map(Parent::of).collect(),
+            parents: list(&route.data, "/status/parents").map(answer).collect(),
         }
     }
 
@@ -243,6 +260,15 @@ impl Route {
         let Some((number, known)) = number.and_then(|number| Some((number, self.rules.get(number)?))) else {
             return Err(Untouchable::NoRule { route, rule });
         };
+        let is_ours = |rule: &Rule| {
+            rule.backends
+                .iter()
+                .any(|(backend, _)| id.revision_of(backend).is_some())
+        };
+        // A position is that of another rule as soon as somebody inserts one.
+        if let Some(other) = self.rules.iter().position(is_ours).filter(|_| !is_ours(known)) {
+            return Err(Untouchable::Moved { route, rule, other });
+        }
         let is_foreign = |backend: &&String| **backend != id.name && id.revision_of(backend).is_none();
         match known.backends.iter().map(|(backend, _)| backend).find(is_foreign) {
             Some(backend) => Err(Untouchable::Foreign {
@@ -254,8 +280,13 @@ impl Route {
         }
     }
 
-    fn refusal(&self, gateway: &str) -> Option<String> {
-        let Some(parent) = self.parents.iter().find(|parent| parent.gateway == gateway) else {
+    fn refusal(&self, asked: &Listener) -> Option<String> {
+        let gateway = &asked.gateway;
+        let Some(parent) = self
+            .parents
+            .iter()
+            .find(|parent| asked.is_meant_by(&parent.listener))
+        else {
             return Some(format!(
                 "no controller has answered for the Gateway \"{gateway}\": is it installed, and is its name right?"
             ));
@@ -336,8 +367,31 @@ impl Rule {
     }
 }
 
+impl Listener {
+    /// What a reference in a route of `namespace` names.
+    fn of(parent: &Value, namespace: &str) -> Self {
+        let other = Some(text(parent, "/namespace")).filter(|namespace| !namespace.is_empty());
+        Self {
+            gateway: text(parent, "/name").to_owned(),
+            namespace: other.unwrap_or(namespace).to_owned(),
+            section: parent
+                .get("sectionName")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            port: parent.get("port").and_then(Value::as_i64),
+        }
+    }
+
+    /// Whether an answer is about it; some controllers name a listener that nobody asked for.
+    fn is_meant_by(&self, answered: &Self) -> bool {
+        (&self.gateway, &self.namespace) == (&answered.gateway, &answered.namespace)
+            && (self.section.is_none() || self.section == answered.section)
+            && (self.port.is_none() || self.port == answered.port)
+    }
+}
+
 impl Parent {
-    fn of(parent: &Value) -> Self {
+    fn of(parent: &Value, namespace: &str) -> Self {
         let conditions = list(parent, "/conditions").map(|condition| Condition {
             type_: text(condition, "/type").to_owned(),
             is_true: text(condition, "/status") == "True",
@@ -345,7 +399,7 @@ impl Parent {
             message: text(condition, "/message").to_owned(),
         });
         Self {
-            gateway: text(parent, "/parentRef/name").to_owned(),
+            listener: Listener::of(&parent["parentRef"], namespace),
             conditions: conditions.collect(),
         }
     }
@@ -450,19 +504,17 @@ async fn existing_rule(
     split: &Split,
 ) -> kube::Result<()> {
     let mut route = api.get(&existing.name).await?;
-    // What is not as it must be is not touched: the next look says so.
-    let Ok(number) = Route::of(&route).rule(id, existing) else {
-        return Ok(());
+    let seen = Route::of(&route);
+    let number = seen.rule(id, existing).ok();
+    let is_changed = match number {
+        _ if split.is_empty() => take_out(&mut route, id, number),
+        Some(number) => put_in(&mut route, number, backends(id, split)),
+        // What is not as it must be is not touched: the next look says so.
+        None => false,
     };
-    let backends = Value::from(backends(id, split));
-    let rule = route.data.pointer_mut(&format!("/spec/rules/{number}"));
-    let Some(rule) = rule.and_then(Value::as_object_mut) else {
-        return Ok(());
-    };
-    if rule.get("backendRefs") == Some(&backends) {
+    if !is_changed {
         return Ok(());
     }
-    rule.insert("backendRefs".into(), backends);
     let change = json!({
         "metadata": { "resourceVersion": route.metadata.resource_version },
         "spec": { "rules": route.data.pointer("/spec/rules") },
@@ -474,6 +526,37 @@ async fn existing_rule(
     api.patch(&existing.name, &params, &Patch::Merge(change))
         .await
         .map(drop)
+}
+
+/// Gives a rule these backends and no others; answers whether that is a change.
+fn put_in(route: &mut DynamicObject, number: usize, backends: Vec<Value>) -> bool {
+    let rule = route.data.pointer_mut(&format!("/spec/rules/{number}"));
+    let Some(rule) = rule.and_then(Value::as_object_mut) else {
+        return false;
+    };
+    let backends = Value::from(backends);
+    let is_changed = rule.get("backendRefs") != Some(&backends);
+    rule.insert("backendRefs".into(), backends);
+    is_changed
+}
+
+/// Takes the backends of the release out of all rules, wherever they are by now, and leaves those of others; answers
+/// whether there were any. In the rule `own` its stable-named Service is one, too.
+fn take_out(route: &mut DynamicObject, id: &Identity, own: Option<usize>) -> bool {
+    let rules = route
+        .data
+        .pointer_mut("/spec/rules")
+        .and_then(Value::as_array_mut);
+    let mut is_changed = false;
+    for (number, rule) in rules.into_iter().flatten().enumerate() {
+        let is_ours = |name: &str| id.revision_of(name).is_some() || (own == Some(number) && name == id.name);
+        if let Some(backends) = rule.get_mut("backendRefs").and_then(Value::as_array_mut) {
+            let before = backends.len();
+            backends.retain(|backend| !is_ours(text(backend, "/name")));
+            is_changed |= backends.len() != before;
+        }
+    }
+    is_changed
 }
 
 /// The backends of a rule. As the API server completes them, so that what is written is what is read.
@@ -545,16 +628,21 @@ mod tests {
     use serde_json::json;
 
     fn route(rules: &Value) -> Route {
-        let spec = json!({"parentRefs": [{"name": "public"}], "rules": rules});
+        let public = [json!({"name": "public"})];
+        Route::of(&attached(&public, &public, rules))
+    }
+
+    /// A route of the namespace `films` with these parents, of which some have answered.
+    fn attached(parents: &[Value], answered: &[Value], rules: &Value) -> DynamicObject {
         let condition = |type_: &str| json!({"type": type_, "status": "True", "observedGeneration": 3});
-        let status = json!({"parents": [
-            {"parentRef": {"name": "public"}, "conditions": [condition("Accepted"), condition("ResolvedRefs")]},
-        ]});
+        let answer = |parent: &Value| json!({"parentRef": parent, "conditions": [condition("Accepted"), condition("ResolvedRefs")]});
         let object = json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
-            "metadata": {"name": "shop", "generation": 3}, "spec": spec, "status": status,
+            "metadata": {"name": "shop", "namespace": "films", "generation": 3},
+            "spec": {"parentRefs": parents, "rules": rules},
+            "status": {"parents": answered.iter().map(answer).collect::<Vec<_>>()},
         });
-        Route::of(&serde_json::from_value(object).unwrap())
+        serde_json::from_value(object).unwrap()
     }
 
     fn borrowed(rule: &str) -> GatewayRoute {
@@ -584,6 +672,64 @@ mod tests {
                 "{rule}"
             );
         }
+    }
+
+    #[test]
+    fn weights_are_carried_when_every_listener_that_was_asked_has_answered() {
+        let (a, b) = (
+            json!({"name": "public", "namespace": "a"}),
+            json!({"name": "public", "namespace": "b"}),
+        );
+        let (own, same) = (
+            json!({"name": "public"}),
+            json!({"name": "public", "namespace": "films"}),
+        );
+        let (http, https) = (
+            json!({"name": "public", "sectionName": "http"}),
+            json!({"name": "public", "sectionName": "https"}),
+        );
+        for (asked, answered, is_carried) in [
+            (vec![&a, &b], vec![&a], false),
+            (vec![&a, &b], vec![&b, &a], true),
+            (vec![&own], vec![&same], true),
+            (vec![&own], vec![&a], false),
+            (vec![&http, &https], vec![&http], false),
+            (vec![&http, &https], vec![&http, &https], true),
+            (vec![&own], vec![&http], true),
+            (vec![&http], vec![&own], false),
+        ] {
+            let all = |parents: &[&Value]| parents.iter().map(|parent| (*parent).clone()).collect::<Vec<_>>();
+            let rules = json!([{"backendRefs": backends(&[("recommender-1a2b3c4d", 1)])}]);
+            let route = Route::of(&attached(&all(&asked), &all(&answered), &rules));
+            let seen = route.seen(&Identity::of_test(), &borrowed("0"));
+            assert_eq!(
+                matches!(seen, RouteSeen::Carried(_)),
+                is_carried,
+                "{asked:?} {answered:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_rule_before_which_another_was_put_is_not_taken_for_that_one_and_is_left_clean() {
+        let rules = json!([
+            {"name": "new"},
+            {"backendRefs": backends(&[("recommender-1a2b3c4d", 80), ("cart", 1), ("recommender", 1)])},
+        ]);
+        let public = [json!({"name": "public"})];
+        let mut object = attached(&public, &public, &rules);
+        let id = Identity::of_test();
+        let seen = Route::of(&object).seen(&id, &borrowed("0"));
+        let RouteSeen::Unsupported { why, may_send, .. } = seen else {
+            panic!("{seen:?}");
+        };
+        assert!(may_send && why.contains("its rule number 1 has"), "{why}");
+
+        assert!(take_out(&mut object, &id, None));
+        let left = object.data.pointer("/spec/rules/1/backendRefs");
+        assert_eq!(left, Some(&backends(&[("cart", 1), ("recommender", 1)])));
+        assert!(!take_out(&mut object, &id, None), "there is nothing left");
+        assert!(take_out(&mut object, &id, Some(1)), "where it was its own rule");
     }
 
     #[test]

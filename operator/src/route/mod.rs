@@ -2,6 +2,7 @@
 //! to whom, and writes a split.
 
 pub(crate) mod endpoints;
+mod front;
 pub(crate) mod gateway;
 pub(crate) mod ingress;
 mod pods;
@@ -10,9 +11,8 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Service;
+use kube::Resource;
 use kube::api::{Api, Patch, PatchParams};
-use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serin_core::crd::{ModelReleaseSpec, RouteKind};
@@ -21,11 +21,10 @@ use serin_core::plan::{RouteSeen, Split, Workload};
 use serin_core::revision::Revision;
 use serin_core::status::conditions::whole_second;
 
-use crate::build;
+pub(crate) use self::front::Selected;
 use crate::context::Context;
 use crate::error::Error;
-use crate::owned::Unknown;
-use crate::release::{ASKED_AT, FIELD_MANAGER, Identity, RELEASE_LABEL, REVISION_LABEL};
+use crate::release::{FIELD_MANAGER, Identity};
 
 /// Annotation with the digest of the part of `spec` that a route was made from: it tells an older route from one that
 /// somebody has changed.
@@ -121,13 +120,11 @@ pub(crate) async fn point(
     revision: &Revision,
     ctx: &Context,
 ) -> Result<(), Error> {
-    let service = match spec.route.kind() {
-        RouteKind::Gateway(_) | RouteKind::Pods => build::stable_service(id, spec, revision),
-        RouteKind::Ingress(_) => build::timed_service(id, spec, revision, whole_second((ctx.clock)())),
+    let asked_at = match spec.route.kind() {
+        RouteKind::Gateway(_) | RouteKind::Pods => None,
+        RouteKind::Ingress(_) => Some(whole_second((ctx.clock)())),
     };
-    apply(&services(id, ctx), &id.name, &service, "the stable Service")
-        .await
-        .map(drop)
+    front::select(id, spec, &[revision], asked_at, ctx).await
 }
 
 /// Name of the route that carries a release's traffic.
@@ -136,48 +133,6 @@ pub(crate) fn name<'a>(release: &'a str, spec: &'a ModelReleaseSpec) -> &'a str 
         RouteKind::Gateway(route) => gateway::name(release, route),
         RouteKind::Ingress(_) | RouteKind::Pods => release,
     }
-}
-
-/// What the stable-named Service selects.
-#[derive(Clone, Debug)]
-pub(crate) struct Selected {
-    /// None where it selects the pods of all revisions.
-    pub(crate) revision: Option<Revision>,
-    /// Since when, if that is written down.
-    pub(crate) asked_at: Option<Timestamp>,
-}
-
-impl Selected {
-    /// What a Service selects; none of one that selects no pods of a release.
-    pub(crate) fn of(service: &Service) -> Option<Self> {
-        let selector = service.spec.as_ref()?.selector.as_ref()?;
-        let revision = selector.get(REVISION_LABEL);
-        selector.get(RELEASE_LABEL)?;
-        Some(Self {
-            revision: revision.map(|text| Revision::recorded(text)),
-            asked_at: asked_at(service.annotations()),
-        })
-    }
-}
-
-fn asked_at(annotations: &BTreeMap<String, String>) -> Option<Timestamp> {
-    annotations.get(ASKED_AT)?.parse().ok()
-}
-
-fn services(id: &Identity, ctx: &Context) -> Api<Service> {
-    Api::namespaced(ctx.client.clone(), &id.namespace)
-}
-
-async fn stable_service(id: &Identity, ctx: &Context) -> Result<Option<Selected>, Error> {
-    let service = services(id, ctx).get_opt(&id.name).await;
-    let service = service.map_err(Error::api("read the stable Service"))?;
-    Ok(service.as_ref().and_then(Selected::of))
-}
-
-/// As [`stable_service`], from the watch.
-fn stable_service_shown(id: &Identity, ctx: &Context) -> Result<Option<Selected>, Unknown> {
-    let services = &ctx.owned.services;
-    services.get(&id.namespace, &id.name, &id.name)
 }
 
 /// Applies an object of ours.

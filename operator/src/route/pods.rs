@@ -6,16 +6,14 @@
 use std::collections::BTreeMap;
 
 use futures::future::try_join;
-use kube::api::DeleteParams;
 use serin_core::crd::ModelReleaseSpec;
 use serin_core::plan::{RouteSeen, Split, Workload};
 use serin_core::revision::Revision;
 
 use super::endpoints::{self, Behind, Slice, behind};
-use super::{Selected, apply, services, stable_service, stable_service_shown};
-use crate::build;
+use super::{Selected, front};
 use crate::context::Context;
-use crate::error::{Error, gone};
+use crate::error::Error;
 use crate::release::Identity;
 
 /// The Service, and who answers behind it.
@@ -26,14 +24,14 @@ pub(crate) struct Standing {
 
 /// Reads what stands.
 pub(crate) async fn read(id: &Identity, ctx: &Context) -> Result<Standing, Error> {
-    let (service, slices) = try_join(stable_service(id, ctx), endpoints::read(id, ctx)).await?;
+    let (service, slices) = try_join(front::read(id, ctx), endpoints::read(id, ctx)).await?;
     Ok(Standing { service, slices })
 }
 
 /// What watches have shown of it.
 pub(crate) fn glance(id: &Identity, ctx: &Context) -> Option<Standing> {
     Some(Standing {
-        service: stable_service_shown(id, ctx).ok()?,
+        service: front::glance(id, ctx).ok()?,
         slices: endpoints::glance(id, ctx)?,
     })
 }
@@ -78,43 +76,16 @@ pub(crate) async fn write(
     split: &Split,
     ctx: &Context,
 ) -> Result<(), Error> {
-    let api = services(id, ctx);
-    let only = match selected_by(split) {
-        Wanted::Nobody => {
-            let done = api.delete(&id.name, &DeleteParams::default()).await;
-            return gone(done.map(drop), "the stable Service");
-        }
-        Wanted::All => None,
-        Wanted::One(revision) => Some(revision),
-    };
-    let stands = stable_service(id, ctx).await?;
-    if stands.is_some_and(|stands| stands.revision.as_ref() == only) {
-        return Ok(());
+    let served: Vec<_> = served(split).collect();
+    if served.is_empty() {
+        return front::remove(id, ctx).await;
     }
-    let service = match only {
-        Some(revision) => build::stable_service(id, spec, revision),
-        None => build::common_service(id, spec),
-    };
-    apply(&api, &id.name, &service, "the stable Service")
-        .await
-        .map(drop)
+    front::select(id, spec, &served, None, ctx).await
 }
 
-/// Whom the Service is to select.
-#[derive(Debug, PartialEq, Eq)]
-enum Wanted<'a> {
-    Nobody,
-    One(&'a Revision),
-    All,
-}
-
-fn selected_by(split: &Split) -> Wanted<'_> {
-    let mut served = split.weights().filter(|(_, weight)| *weight > 0);
-    match (served.next(), served.next()) {
-        (None, _) => Wanted::Nobody,
-        (Some((revision, _)), None) => Wanted::One(revision),
-        (Some(_), Some(_)) => Wanted::All,
-    }
+fn served(split: &Split) -> impl Iterator<Item = &Revision> {
+    let served = split.weights().filter(|(_, weight)| *weight > 0);
+    served.map(|(revision, _)| revision)
 }
 
 #[cfg(test)]
@@ -122,16 +93,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_service_selects_all_only_while_more_than_one_gets_traffic() {
+    fn those_are_served_who_get_traffic() {
         let (a, b) = (Revision::recorded("1a2b3c4d"), Revision::recorded("5e6f7a8b"));
         let split = |weights: [i32; 2]| Split::of([(a.clone(), weights[0]), (b.clone(), weights[1])]);
-        assert_eq!(selected_by(&split([67, 33])), Wanted::All);
-        assert_eq!(
-            selected_by(&split([100, 0])),
-            Wanted::One(&a),
-            "a rollback begins"
-        );
-        assert_eq!(selected_by(&split([0, 100])), Wanted::One(&b));
-        assert_eq!(selected_by(&Split::default()), Wanted::Nobody);
+        for (split, expected) in [
+            (split([67, 33]), vec![&a, &b]),
+            // A rollback begins.
+            (split([100, 0]), vec![&a]),
+            (split([0, 100]), vec![&b]),
+            (Split::default(), vec![]),
+        ] {
+            assert_eq!(served(&split).collect::<Vec<_>>(), expected);
+        }
     }
 }

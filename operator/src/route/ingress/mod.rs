@@ -27,7 +27,8 @@ use serin_core::status::conditions::whole_second;
 use self::order::Write;
 use self::wanted::{CANARY, WEIGHT};
 use super::endpoints::{self, Behind, Slice, behind};
-use super::{Selected, apply, asked_at, stable_service, stable_service_shown};
+use super::front::{self, asked_at};
+use super::{Selected, apply};
 use crate::context::Context;
 use crate::error::{Error, gone};
 use crate::release::{Identity, RELEASE_LABEL};
@@ -153,7 +154,7 @@ pub(crate) async fn read(id: &Identity, route: &IngressRoute, ctx: &Context) -> 
         let listed = ingresses(id, ctx).list(&ListParams::default()).await;
         listed.map_err(Error::api("list the Ingresses"))
     };
-    let (listed, service, slices) = try_join3(all, stable_service(id, ctx), endpoints::read(id, ctx)).await?;
+    let (listed, service, slices) = try_join3(all, front::read(id, ctx), endpoints::read(id, ctx)).await?;
     // One that shares the host from another namespace is known by the watch, if at all.
     let is_elsewhere =
         |other: &Ingress| other.namespace != id.namespace && other.concerns(&id.namespace, &route.host);
@@ -172,7 +173,7 @@ pub(crate) fn glance(id: &Identity, route: &IngressRoute, ctx: &Context) -> Opti
     Some(Standing {
         route: route.clone(),
         ingresses: ctx.owned.ingresses.picked(concerns)?,
-        service: stable_service_shown(id, ctx).ok()?,
+        service: front::glance(id, ctx).ok()?,
         slices: endpoints::glance(id, ctx)?,
     })
 }

@@ -63,7 +63,7 @@ impl World {
         let slice = |service: &str, of: &Revision| {
             let ready = json!([{"addresses": ["10.0.0.1"], "conditions": {"ready": self.is_ready(of)}}]);
             let slice = json!({
-                "addressType": "IPv4", "endpoints": ready,
+                "addressType": "IPv4", "endpoints": ready, "ports": [{"name": "http", "port": 8082}],
                 "metadata": {"labels": {"kubernetes.io/service-name": service, "serin.dev/revision": of}},
             });
             Slice::of(&serde_json::from_value(slice).unwrap()).unwrap()
