@@ -25,9 +25,14 @@ pub enum Error {
     /// An object stands where one of the operator's must be.
     #[error("{0} is not the one that the operator makes there: remove it, or wait until it is gone")]
     Occupied(String),
+    /// Somebody else's Service has the name of the stable one.
+    #[error(
+        "the Service \"{0}\" has the name that this release needs and is not its own: rename it, or the release"
+    )]
+    NameTaken(String),
     /// One Service cannot send to all that are served.
     #[error(
-        "one Service cannot send to pods whose ports are called {0}: while versions are compared without a gateway or an Ingress, leave spec.serving.port as it is"
+        "one Service cannot send to pods whose ports are called {0}: without a gateway or an Ingress leave spec.serving.port as it is, or let `kubectl serin promote` replace all pods at once"
     )]
     UnlikePorts(String),
     /// The system gives no random bytes.
@@ -40,11 +45,12 @@ pub enum Error {
 
 impl Error {
     /// Every [`Error::reason`].
-    pub const REASONS: [&'static str; 7] = [
+    pub const REASONS: [&'static str; 8] = [
         "Malformed",
         "Api",
         "Archive",
         "Occupied",
+        "NameTaken",
         "UnlikePorts",
         "NoEntropy",
         "Finalizer",
@@ -66,6 +72,7 @@ impl Error {
             Self::Api { .. } => "Api",
             Self::Archive(_) => "Archive",
             Self::Occupied(_) => "Occupied",
+            Self::NameTaken(_) => "NameTaken",
             Self::UnlikePorts(_) => "UnlikePorts",
             Self::NoEntropy => "NoEntropy",
             Self::Finalizer(_) => "Finalizer",
@@ -87,7 +94,9 @@ impl Error {
                 }
                 _ => None,
             },
-            Self::Occupied(_) | Self::UnlikePorts(_) => Some(self.to_string()),
+            Self::NameTaken(_) | Self::UnlikePorts(_) => Some(self.to_string()),
+            // It is waited for until what is there is gone.
+            Self::Occupied(_) => None,
             Self::Malformed(_) | Self::Archive(_) | Self::NoEntropy | Self::Finalizer(_) => None,
         }
     }

@@ -11,7 +11,7 @@ use kube::runtime::finalizer::{Error as Failed, Event, finalizer};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
 use serin_core::crd::ModelRelease;
-use serin_core::plan;
+use serin_core::plan::{self, Action};
 use serin_core::policy::{Fault, Policy};
 use serin_core::status;
 
@@ -73,34 +73,44 @@ async fn look(release: &ModelRelease, ctx: &Context, turn: &mut Turn<'_>) -> Res
         plan = plan::plan(&policy, &state, &seen, now);
     }
 
+    // What the API server refuses stops nothing else. More or fewer pods are asked for at every look, and the stages wait
+    // for those that they need: without them the plan can be written down all the same.
+    let (mut refused, mut is_done) = (None, true);
     for action in &plan.actions {
-        if let Err(error) = perform(action, &id, &release.spec, &contents, ctx).await {
-            let Some(refusal) = error.refusal() else {
-                return Err(error);
-            };
-            let stalled = status::stalled(
-                &before,
-                Fault::ObjectRefused,
-                refusal,
-                release.metadata.generation,
-                now,
-            );
-            record(&stalled, release, &id, ctx).await?;
-            return if error.is_final() {
-                Ok(Next::requeue(LONGEST_PAUSE))
-            } else {
-                Err(error)
-            };
+        match perform(action, &id, &release.spec, &contents, ctx).await {
+            Ok(()) => {}
+            Err(error) => {
+                let Some(words) = error.refusal() else {
+                    return Err(error);
+                };
+                is_done &= matches!(action, Action::Scale { .. });
+                refused.get_or_insert((error, words));
+            }
         }
     }
-    remember(&plan, &id, ctx).await?;
-    tell(&plan.news, release, &id, ctx, now).await?;
-    let status = status::status(&before, &plan, &policy, &seen, release.metadata.generation, now);
+    let generation = release.metadata.generation;
+    let status = if is_done {
+        remember(&plan, &id, ctx).await?;
+        tell(&plan.news, release, &id, ctx, now).await?;
+        status::status(&before, &plan, &policy, &seen, generation, now)
+    } else {
+        before
+    };
+    let status = match &refused {
+        None => status,
+        Some((_, words)) => status::stalled(&status, Fault::ObjectRefused, words.clone(), generation, now),
+    };
     record(&status, release, &id, ctx).await?;
-    ctx.metrics.carried_out(&plan, &state);
-    Ok(Next::requeue(
-        Duration::try_from(plan.look_again).unwrap_or(LONGEST_PAUSE),
-    ))
+    if is_done {
+        ctx.metrics.carried_out(&plan, &state);
+    }
+    match refused {
+        None => Ok(Next::requeue(
+            Duration::try_from(plan.look_again).unwrap_or(LONGEST_PAUSE),
+        )),
+        Some((error, _)) if error.is_final() => Ok(Next::requeue(LONGEST_PAUSE)),
+        Some((error, _)) => Err(error),
+    }
 }
 
 /// Looks at a release, or takes leave of one that is being deleted.

@@ -97,9 +97,7 @@ impl Request {
             ..Self::new(verb, revision)
         }
     }
-}
 
-impl Request {
     /// Whether it is meant for this trial, as far as it says so.
     pub(super) fn is_of(&self, canary: &Canary) -> bool {
         let occasion = self.occasion.as_deref();

@@ -64,8 +64,8 @@ pub(super) fn canary_replicas(policy: &Policy, state: &State, canary: &Canary) -
     }
 }
 
-/// The difference between what `state` wants and what is seen, in the order in which it is safe to bring it about. What
-/// the API server refuses keeps back what comes after it: more pods come last, for it is the stages that wait for them.
+/// The difference between what `state` wants and what is seen, in the order in which it is safe to bring it about. A
+/// call that fails keeps back what comes after it: more pods come last, for it is the stages that wait for them.
 pub(super) fn actions(
     policy: &Policy,
     wanted: Option<&Version>,

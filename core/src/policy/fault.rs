@@ -20,7 +20,8 @@ closed_set! {
         InvalidTemplate,
         /// An expression of `spec.gates` does not compile.
         InvalidGate,
-        /// The API server refuses an object that follows from `spec`; in its own words.
+        /// An object that follows from `spec` is refused: by the API server, in its own words, or because one of its name is
+        /// somebody else's.
         ObjectRefused,
     }
 }

@@ -618,7 +618,7 @@ fn a_version_that_cannot_be_deployed_leaves_nothing_of_the_one_that_was_replaced
     drop(world.turn(usize::MAX));
     assert_eq!(world.state.history[0].outcome.reason, Reason::Promoted);
     assert_eq!(world.workloads[&first].replicas, 2);
-    // Whatever is refused, is refused last.
+    // More pods, which may be refused, are asked for last.
     let made = plan(&world.policy(), &world.state, &world.look(), world.now);
     assert!(
         matches!(

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams, Preconditions};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 use serin_core::crd::ModelReleaseSpec;
 use serin_core::revision::Revision;
 
@@ -44,9 +44,10 @@ pub(super) fn asked_at(annotations: &BTreeMap<String, String>) -> Option<Timesta
     annotations.get(ASKED_AT)?.parse().ok()
 }
 
-/// What it selects; none where it is not there.
+/// What it selects; none where it is not there, or somebody else's.
 pub(super) async fn read(id: &Identity, ctx: &Context) -> Result<Option<Selected>, Error> {
-    Ok(find(id, ctx).await?.as_ref().and_then(Selected::of))
+    let found = find(id, ctx).await?.filter(|found| is_ours(found, id));
+    Ok(found.as_ref().and_then(Selected::of))
 }
 
 /// As [`read`], from the watch.
@@ -71,7 +72,7 @@ pub(super) async fn select(
     };
     if let Some(found) = find(id, ctx).await? {
         if !is_ours(&found, id) {
-            return Err(Error::Occupied(format!("the Service {}", id.name)));
+            return Err(Error::NameTaken(id.name.clone()));
         }
         let does_so = |selected: Selected| selected.revision.as_ref() == only;
         if asked_at.is_none() && Selected::of(&found).is_some_and(does_so) {
@@ -108,6 +109,14 @@ pub(super) async fn remove(id: &Identity, ctx: &Context) -> Result<(), Error> {
     };
     let done = services(id, ctx).delete(&id.name, &params).await;
     gone(done.map(drop), "the stable Service")
+}
+
+/// The names of all Services of the release.
+pub(super) async fn all(id: &Identity, ctx: &Context) -> kube::Result<Vec<String>> {
+    let listed = services(id, ctx)
+        .list(&ListParams::default().labels(&id.selector()))
+        .await?;
+    Ok(listed.iter().map(ResourceExt::name_any).collect())
 }
 
 async fn find(id: &Identity, ctx: &Context) -> Result<Option<Service>, Error> {

@@ -104,7 +104,6 @@ struct Listener {
     gateway: String,
     namespace: String,
     section: Option<String>,
-    port: Option<i64>,
 }
 
 /// What the controller of one Gateway says.
@@ -266,7 +265,8 @@ impl Route {
                 .any(|(backend, _)| id.revision_of(backend).is_some())
         };
         // A position is that of another rule as soon as somebody inserts one.
-        if let Some(other) = self.rules.iter().position(is_ours).filter(|_| !is_ours(known)) {
+        let is_moved = named.is_none() && !is_ours(known);
+        if let Some(other) = self.rules.iter().position(is_ours).filter(|_| is_moved) {
             return Err(Untouchable::Moved { route, rule, other });
         }
         let is_foreign = |backend: &&String| **backend != id.name && id.revision_of(backend).is_none();
@@ -378,15 +378,13 @@ impl Listener {
                 .get("sectionName")
                 .and_then(Value::as_str)
                 .map(str::to_owned),
-            port: parent.get("port").and_then(Value::as_i64),
         }
     }
 
-    /// Whether an answer is about it; some controllers name a listener that nobody asked for.
+    /// Whether an answer is about it. Some controllers name a listener that nobody asked for, others leave out the port.
     fn is_meant_by(&self, answered: &Self) -> bool {
         (&self.gateway, &self.namespace) == (&answered.gateway, &answered.namespace)
             && (self.section.is_none() || self.section == answered.section)
-            && (self.port.is_none() || self.port == answered.port)
     }
 }
 
@@ -449,7 +447,7 @@ pub(crate) async fn write(
 ) -> Result<(), Error> {
     let api = routes(id, ctx);
     let done = if let Some(existing) = &route.existing {
-        existing_rule(&api, id, existing, split).await
+        existing_rule(&api, id, existing, split, ctx).await
     } else if split.is_empty() {
         remove(&api, id).await
     } else {
@@ -502,15 +500,15 @@ async fn existing_rule(
     id: &Identity,
     existing: &ExistingRule,
     split: &Split,
+    ctx: &Context,
 ) -> kube::Result<()> {
     let mut route = api.get(&existing.name).await?;
-    let seen = Route::of(&route);
-    let number = seen.rule(id, existing).ok();
-    let is_changed = match number {
-        _ if split.is_empty() => take_out(&mut route, id, number),
-        Some(number) => put_in(&mut route, number, backends(id, split)),
-        // What is not as it must be is not touched: the next look says so.
-        None => false,
+    let is_changed = match Route::of(&route).rule(id, existing) {
+        Ok(number) => put_in(&mut route, number, backends(id, split)),
+        // The rule is not as it must be, and the release takes its leave.
+        Err(_) if split.is_empty() => take_out(&mut route, &front::all(id, ctx).await?),
+        // It is not touched: the next look says so.
+        Err(_) => false,
     };
     if !is_changed {
         return Ok(());
@@ -540,19 +538,17 @@ fn put_in(route: &mut DynamicObject, number: usize, backends: Vec<Value>) -> boo
     is_changed
 }
 
-/// Takes the backends of the release out of all rules, wherever they are by now, and leaves those of others; answers
-/// whether there were any. In the rule `own` its stable-named Service is one, too.
-fn take_out(route: &mut DynamicObject, id: &Identity, own: Option<usize>) -> bool {
+/// Takes these Services out of all rules, and leaves what else is there; answers whether there were any.
+fn take_out(route: &mut DynamicObject, services: &[String]) -> bool {
     let rules = route
         .data
         .pointer_mut("/spec/rules")
         .and_then(Value::as_array_mut);
     let mut is_changed = false;
-    for (number, rule) in rules.into_iter().flatten().enumerate() {
-        let is_ours = |name: &str| id.revision_of(name).is_some() || (own == Some(number) && name == id.name);
+    for rule in rules.into_iter().flatten() {
         if let Some(backends) = rule.get_mut("backendRefs").and_then(Value::as_array_mut) {
             let before = backends.len();
-            backends.retain(|backend| !is_ours(text(backend, "/name")));
+            backends.retain(|backend| services.iter().all(|service| service != text(backend, "/name")));
             is_changed |= backends.len() != before;
         }
     }
@@ -725,11 +721,11 @@ mod tests {
         };
         assert!(may_send && why.contains("its rule number 1 has"), "{why}");
 
-        assert!(take_out(&mut object, &id, None));
+        let services = ["recommender".to_owned(), "recommender-1a2b3c4d".to_owned()];
+        assert!(take_out(&mut object, &services));
         let left = object.data.pointer("/spec/rules/1/backendRefs");
-        assert_eq!(left, Some(&backends(&[("cart", 1), ("recommender", 1)])));
-        assert!(!take_out(&mut object, &id, None), "there is nothing left");
-        assert!(take_out(&mut object, &id, Some(1)), "where it was its own rule");
+        assert_eq!(left, Some(&backends(&[("cart", 1)])));
+        assert!(!take_out(&mut object, &services), "there is nothing left");
     }
 
     #[test]

@@ -11,7 +11,9 @@ use serin_core::plan::{Phase, Stage};
 use serin_testkit::ApiServer;
 
 use crate::faults::calls::Calls;
-use crate::faults::world::{Deed, GATEWAY, INGRESS, NAME, PODS, TESTERS, World};
+use crate::faults::world::{Deed, INGRESS, NAME, PODS, TESTERS, World};
+
+mod refused;
 
 /// Turns within which anything happens that is waited for.
 const SOON: usize = 40;
@@ -584,116 +586,4 @@ async fn behind_an_empty_stable_service_no_canary_begins_and_a_promotion_is_poss
         .unwrap();
     world.until_serving("healthy-2").await;
     assert_eq!(world.selector().await, Some(selects(&canary(&status))));
-}
-
-impl World {
-    fn services(&self) -> Api<Service> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    /// The port of the pods that the stable-named Service sends to.
-    async fn port(&self) -> Value {
-        let service = self.services().get(NAME).await.unwrap();
-        json!(service.spec.unwrap().ports.unwrap()[0].target_port)
-    }
-
-    async fn until_refused(&mut self, words: &str) {
-        self.until(words, |status| {
-            let stalled = status
-                .conditions
-                .iter()
-                .find(|condition| condition.type_ == "Stalled");
-            stalled
-                .is_some_and(|stalled| stalled.reason == "ObjectRefused" && stalled.message.contains(words))
-        })
-        .await;
-    }
-}
-
-#[tokio::test]
-async fn a_service_of_the_same_name_is_neither_taken_nor_removed() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
-    serin_testkit::install(server.client(), serin_testkit::routes())
-        .await
-        .unwrap();
-    for (namespace, route) in [("theirs-gateway", GATEWAY), ("theirs-pods", PODS)] {
-        let mut world = World::new(&server, namespace.into(), route, Calls::new(None)).await;
-        let theirs = json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME},
-            "spec": {"selector": {"app": "theirs"}, "ports": [{"port": 80}]},
-        });
-        let theirs: Service = serde_json::from_value(theirs).unwrap();
-        world
-            .services()
-            .create(&PostParams::default(), &theirs)
-            .await
-            .unwrap();
-        world.does(Deed::Want("healthy-1")).await;
-        world
-            .until_refused("the Service recommender is not the one that the operator makes")
-            .await;
-
-        world.does(Deed::Delete).await;
-        world.turn().await;
-        assert_eq!(world.api().get_opt(NAME).await.unwrap(), None);
-        assert_eq!(world.selector().await, Some(json!({"app": "theirs"})));
-    }
-}
-
-#[tokio::test]
-async fn the_stable_service_sends_to_the_port_of_those_whom_it_selects() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
-    serin_testkit::install(server.client(), serin_testkit::routes())
-        .await
-        .unwrap();
-    let renamed = json!({"spec": {"serving": {"port": "web", "template": {"spec": {"containers": [
-        {"name": "server", "image": "server:1", "ports": [{"name": "web", "containerPort": 8082}]},
-    ]}}}}});
-
-    let mut world = World::new(&server, "ports-gateway".into(), GATEWAY, Calls::new(None)).await;
-    world.does(Deed::Want("healthy-1")).await;
-    world.until_serving("healthy-1").await;
-    assert_eq!(world.port().await, "http");
-    world.edit(renamed.clone()).await;
-    world.does(Deed::Want("healthy-2")).await;
-    world.until_serving("healthy-2").await;
-    assert_eq!(world.port().await, "web");
-    let undo = serin_core::status::state(&world.status().await).undo();
-    let undo = undo.expect("it was promoted").to_string();
-    world
-        .edit(json!({"metadata": {"annotations": {"serin.dev/request": undo}}}))
-        .await;
-    world
-        .until("healthy-1 serves again", |status| {
-            status.canary.is_none()
-                && status
-                    .stable
-                    .as_ref()
-                    .is_some_and(|stable| stable.version == "healthy-1")
-        })
-        .await;
-    world.turn().await;
-    assert_eq!(world.port().await, "http", "spec says another");
-
-    // One Service cannot send to both.
-    let mut world = World::new(&server, "ports-pods".into(), PODS, Calls::new(None)).await;
-    world.does(Deed::Want("healthy-1")).await;
-    world.until_serving("healthy-1").await;
-    let first = stable(&world.status().await);
-    world.edit(renamed).await;
-    world.does(Deed::Want("healthy-2")).await;
-    world.until_refused("pods whose ports are called").await;
-    assert_eq!(world.selector().await, Some(selects(&first)));
-    world.does(Deed::Abort).await;
-    world
-        .until("it is rolled back", |status| status.phase == Phase::RolledBack)
-        .await;
-    assert_eq!(
-        (world.selector().await, world.port().await),
-        (Some(selects(&first)), json!("http"))
-    );
 }
