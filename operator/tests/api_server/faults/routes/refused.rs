@@ -196,6 +196,6 @@ async fn a_policy_that_refuses_more_pods_keeps_nothing_else_from_happening() {
     assert_eq!(ended.history[0].outcome.reason, Reason::Aborted);
     world.until_refused("five pods are enough").await;
     world.edit(json!({"spec": {"serving": {"replicas": 4}}})).await;
-    world.until_serving("healthy-1").await;
+    world.turn().await;
     assert_eq!(world.replicas(&first).await, 4);
 }
