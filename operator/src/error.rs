@@ -88,12 +88,10 @@ impl Error {
     pub(crate) fn refusal(&self) -> Option<String> {
         match self {
             // A quota, too, says 403.
-            Self::Api { what, .. } => match self.answer()? {
-                answer if matches!(answer.code, 400 | 403 | 422) => {
-                    Some(format!("the API server refuses to {what}: {}", answer.message))
-                }
-                _ => None,
-            },
+            Self::Api { what, .. } => self
+                .answer()
+                .filter(|answer| matches!(answer.code, 400 | 403 | 422))
+                .map(|answer| format!("the API server refuses to {what}: {}", answer.message)),
             Self::NameTaken(_) | Self::UnlikePorts(_) => Some(self.to_string()),
             // It is waited for until what is there is gone.
             Self::Occupied(_) => None,

@@ -234,8 +234,7 @@ impl Route {
 
     /// Whether pods of the release have a place in it.
     fn names(&self, id: &Identity) -> bool {
-        let mut backends = self.rules.iter().flat_map(|rule| &rule.backends);
-        backends.any(|(backend, _)| id.revision_of(backend).is_some())
+        self.rules.iter().any(|rule| rule.names(id))
     }
 
     fn split_of(&self, rule: usize, id: &Identity) -> Split {
@@ -259,14 +258,10 @@ impl Route {
         let Some((number, known)) = number.and_then(|number| Some((number, self.rules.get(number)?))) else {
             return Err(Untouchable::NoRule { route, rule });
         };
-        let is_ours = |rule: &Rule| {
-            rule.backends
-                .iter()
-                .any(|(backend, _)| id.revision_of(backend).is_some())
-        };
         // A position is that of another rule as soon as somebody inserts one.
-        let is_moved = named.is_none() && !is_ours(known);
-        if let Some(other) = self.rules.iter().position(is_ours).filter(|_| is_moved) {
+        let is_moved = named.is_none() && !known.names(id);
+        let other = self.rules.iter().position(|other| other.names(id));
+        if let Some(other) = other.filter(|_| is_moved) {
             return Err(Untouchable::Moved { route, rule, other });
         }
         let is_foreign = |backend: &&String| **backend != id.name && id.revision_of(backend).is_none();
@@ -356,6 +351,12 @@ impl Rule {
             name: text(rule, "/name").to_owned(),
             backends: backends.collect(),
         }
+    }
+
+    /// Whether pods of the release have a place in it.
+    fn names(&self, id: &Identity) -> bool {
+        let mut backends = self.backends.iter();
+        backends.any(|(backend, _)| id.revision_of(backend).is_some())
     }
 
     fn split(&self, id: &Identity) -> Split {

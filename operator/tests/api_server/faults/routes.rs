@@ -6,7 +6,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use serin_core::crd::ModelReleaseStatus;
+use serin_core::crd::{Condition, ModelReleaseStatus};
 use serin_core::plan::{Phase, Stage};
 use serin_testkit::ApiServer;
 
@@ -57,7 +57,7 @@ impl World {
     }
 
     fn ingresses(&self) -> Api<Ingress> {
-        Api::namespaced(self.client.clone(), &self.namespace)
+        self.all()
     }
 
     /// An Ingress, but for what the API server makes up and the time.
@@ -73,40 +73,37 @@ impl World {
     }
 
     async fn selector(&self) -> Option<Value> {
-        let services: Api<Service> = Api::namespaced(self.client.clone(), &self.namespace);
+        let services = self.all::<Service>();
         let service = services.get_opt(NAME).await.unwrap()?;
         Some(json!(service.spec.unwrap().selector))
     }
 
     async fn replicas(&self, revision: &str) -> i32 {
-        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let deployments = self.all::<Deployment>();
         let deployment = deployments.get(&format!("{NAME}-{revision}")).await.unwrap();
         deployment.spec.unwrap().replicas.unwrap()
     }
 
     /// What was told of a route that was put back.
     async fn restored(&self) -> Vec<String> {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let events = self.all::<Event>();
         let all = events.list(&ListParams::default()).await.unwrap().into_iter();
         let restored = all.filter(|event| event.reason.as_deref() == Some("RouteRestored"));
         restored.filter_map(|event| event.message).collect()
     }
 }
 
+fn condition<'a>(status: &'a ModelReleaseStatus, type_: &str) -> Option<&'a Condition> {
+    let mut conditions = status.conditions.iter();
+    conditions.find(|condition| condition.type_ == type_)
+}
+
 fn is_ready(status: &ModelReleaseStatus) -> bool {
-    let ready = status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == "Ready");
-    ready.is_some_and(|ready| ready.status == "True")
+    condition(status, "Ready").is_some_and(|ready| ready.status == "True")
 }
 
 fn reason(status: &ModelReleaseStatus) -> (&str, &str) {
-    let ready = status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == "Ready");
-    ready.map_or(("", ""), |ready| (&ready.reason, &ready.message))
+    condition(status, "Ready").map_or(("", ""), |ready| (&ready.reason, &ready.message))
 }
 
 fn stable(status: &ModelReleaseStatus) -> String {
@@ -418,7 +415,7 @@ async fn a_life_without_a_gateway() {
     assert!(said.contains(words), "{said}");
 
     let revision = json!({"spec": {"selector": {"serin.dev/revision": second}}});
-    let services: Api<Service> = Api::namespaced(world.client.clone(), &world.namespace);
+    let services = world.all::<Service>();
     let edited = Patch::Merge(revision);
     services
         .patch(NAME, &PatchParams::default(), &edited)

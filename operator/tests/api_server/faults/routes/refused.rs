@@ -9,32 +9,25 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use serin_core::crd::REQUEST_ANNOTATION;
 use serin_core::plan::{Phase, Reason};
 use serin_testkit::ApiServer;
 use tokio::time::{sleep, timeout};
 
-use super::{selects, stable};
+use super::{condition, selects, stable};
 use crate::faults::calls::Calls;
 use crate::faults::world::{Deed, GATEWAY, NAME, PODS, World};
 
 impl World {
-    fn services(&self) -> Api<Service> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
     /// The port of the pods that the stable-named Service sends to.
     async fn port(&self) -> Value {
-        let service = self.services().get(NAME).await.unwrap();
+        let service = self.all::<Service>().get(NAME).await.unwrap();
         json!(service.spec.unwrap().ports.unwrap()[0].target_port)
     }
 
     async fn until_refused(&mut self, words: &str) {
         self.until(words, |status| {
-            let stalled = status
-                .conditions
-                .iter()
-                .find(|condition| condition.type_ == "Stalled");
-            stalled
+            condition(status, "Stalled")
                 .is_some_and(|stalled| stalled.reason == "ObjectRefused" && stalled.message.contains(words))
         })
         .await;
@@ -57,7 +50,7 @@ async fn a_service_of_the_same_name_is_neither_taken_nor_removed() {
         });
         let theirs: Service = serde_json::from_value(theirs).unwrap();
         world
-            .services()
+            .all::<Service>()
             .create(&PostParams::default(), &theirs)
             .await
             .unwrap();
@@ -96,7 +89,7 @@ async fn the_stable_service_sends_to_the_port_of_those_whom_it_selects() {
     let undo = serin_core::status::state(&world.status().await).undo();
     let undo = undo.expect("it was promoted").to_string();
     world
-        .edit(json!({"metadata": {"annotations": {"serin.dev/request": undo}}}))
+        .edit(json!({"metadata": {"annotations": {REQUEST_ANNOTATION: undo}}}))
         .await;
     world
         .until("healthy-1 serves again", |status| {
@@ -153,7 +146,7 @@ async fn cap(world: &World, revision: &str) {
     let binding = serde_json::from_value(binding).unwrap();
     bindings.create(&PostParams::default(), &binding).await.unwrap();
 
-    let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), &world.namespace);
+    let deployments = world.all::<Deployment>();
     let deployment = format!("{NAME}-{revision}");
     let try_six = PatchParams {
         dry_run: true,
