@@ -318,7 +318,8 @@ pub struct Analysis {
     /// What happens to a canary of which nothing could be shown until the end.
     #[serde(default)]
     pub on_inconclusive: Otherwise,
-    /// What happens to a canary when the metrics stay away for half an hour.
+    /// What happens to a canary when the metrics that were there stay away for half an hour. Until they are there for the
+    /// first time, it waits.
     #[serde(default)]
     pub on_unavailable: Otherwise,
     /// What the latency must show.

@@ -178,6 +178,8 @@ pub struct Workload {
     pub existing: i32,
     /// Why pods are not ready, in the pods' own words.
     pub trouble: Option<String>,
+    /// Whether the Service is gone by which a route reaches them.
+    pub is_unreachable: bool,
 }
 
 /// What the metrics showed.
@@ -230,6 +232,8 @@ pub enum Action {
         /// Number of pods to begin with.
         replicas: i32,
     },
+    /// Let the Service of a revision exist whose pods do.
+    Serve(Revision),
     /// Let a revision have this many pods.
     Scale {
         /// Which.

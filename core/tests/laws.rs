@@ -35,6 +35,8 @@ enum Happening {
     Ask(Verb),
     Meddle(i32),
     NoRoute,
+    /// Somebody removes the Service of stable, or of the canary.
+    NoService(bool),
     /// Nothing is referred to; or something, which holds this; or something that is not there.
     Nothing,
     Holds(u8),
@@ -71,6 +73,7 @@ fn happening() -> impl Strategy<Value = Happening> {
             .prop_map(Happening::Ask),
         1 => (0i32..=100).prop_map(Happening::Meddle),
         1 => Just(Happening::NoRoute),
+        1 => any::<bool>().prop_map(Happening::NoService),
         1 => Just(Happening::Nothing),
         2 => (0u8..3).prop_map(Happening::Holds),
         1 => Just(Happening::Missing),
@@ -107,7 +110,7 @@ fn happen(world: &mut World, happening: Happening) {
     match happening {
         Happening::Turn => drop(world.turn(usize::MAX)),
         Happening::Crash(budget) => {
-            let made = plan(&world.policy(), &world.state, &world.look(), world.now);
+            let made = world.plan();
             drop(world.turn(budget.min(made.actions.len())));
         }
         Happening::Settle => world.settle(),
@@ -134,6 +137,15 @@ fn happen(world: &mut World, happening: Happening) {
         Happening::NoRoute => {
             world.route = RouteSeen::Missing;
             world.front = Front::Missing;
+        }
+        Happening::NoService(of_stable) => {
+            let stable = world.state.stable.as_ref();
+            let canary = world.state.canary.as_ref().map(|canary| &canary.version);
+            let whose = if of_stable { stable } else { canary };
+            let workload = whose.and_then(|version| world.workloads.get_mut(&version.revision));
+            if let Some(workload) = workload {
+                workload.is_unreachable = true;
+            }
         }
         Happening::Nothing => world.configuration = Configuration::default(),
         Happening::Holds(value) => world.configuration = limits(&value.to_string()),
@@ -342,10 +354,7 @@ fn hold(mut world: World, life: Vec<Happening>) -> Result<(), TestCaseError> {
     let mut latest = world.now;
     for happening in life {
         if let Happening::Turn | Happening::Crash(_) = happening {
-            check(
-                &world,
-                &plan(&world.policy(), &world.state, &world.look(), world.now),
-            )?;
+            check(&world, &world.plan())?;
         }
         happen(&mut world, happening);
         latest = latest.max(world.now);
@@ -388,7 +397,7 @@ fn hold(mut world: World, life: Vec<Happening>) -> Result<(), TestCaseError> {
 }
 
 /// Everything that may happen in a small world, once each.
-const SMALL: [Happening; 20] = [
+const SMALL: [Happening; 21] = [
     Happening::Turn,
     Happening::Crash(0),
     Happening::Crash(1),
@@ -407,6 +416,7 @@ const SMALL: [Happening; 20] = [
     ),
     Happening::Metrics(false),
     Happening::Gateway(false),
+    Happening::NoService(true),
     Happening::Pause(true),
     Happening::Pause(false),
     Happening::Approval(Approval::Manual),
@@ -502,7 +512,7 @@ fn every_moment_within_reach_obeys_the_laws() {
     for depth in 0..=DEPTH {
         let mut next = Vec::new();
         for world in &edge {
-            let made = plan(&world.policy(), &world.state, &world.look(), world.now);
+            let made = world.plan();
             if let Err(broken) = check(world, &made) {
                 panic!("{broken}\n{}", moment(world));
             }

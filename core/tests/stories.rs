@@ -608,7 +608,7 @@ fn killed_at(nth: usize) -> (World, usize) {
     let mut calls = 0;
     for _ in 0..60 {
         let (plan, _) = {
-            let planned = serin_core::plan::plan(&world.policy(), &world.state, &world.look(), world.now);
+            let planned = world.plan();
             let of_turn = planned.actions.len() + planned.entries.len() + 1;
             if (calls..calls + of_turn).contains(&nth) {
                 world.turn(nth - calls)

@@ -163,13 +163,8 @@ fn add_environment(container: &mut Value, model: &ModelSource, revision: &Revisi
 }
 
 /// The Service of a revision, to which the route sends traffic.
-pub(crate) fn revision_service(id: &Identity, spec: &ModelReleaseSpec, revision: &Revision) -> Value {
-    service(
-        id,
-        &id.revision_name(revision),
-        &spec.serving.port,
-        Some(revision),
-    )
+pub(crate) fn revision_service(id: &Identity, port: &str, revision: &Revision) -> Value {
+    service(id, &id.revision_name(revision), port, Some(revision))
 }
 
 /// The stable-named Service: of the pods of one revision, or of all of them; and since when, where something follows it.

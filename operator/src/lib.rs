@@ -4,6 +4,7 @@
 //! here is input and output.
 
 pub mod access;
+mod adopt;
 mod archive;
 pub mod args;
 mod build;

@@ -108,6 +108,9 @@ async fn objects(
 ) -> Result<Objects, Error> {
     add_trouble(id, ctx, &mut workloads).await?;
     let route = route.seen(id, &workloads, now);
+    for (revision, workload) in &mut workloads {
+        workload.is_unreachable = !route.services.lead_to(revision);
+    }
     Ok(Objects {
         workloads,
         route,
@@ -141,6 +144,8 @@ pub(crate) fn workload(deployment: &Deployment) -> Option<(Revision, Workload)> 
             existing.max(1)
         },
         trouble: None,
+        // The Services say it.
+        is_unreachable: false,
     };
     Some((Revision::recorded(revision), workload))
 }

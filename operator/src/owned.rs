@@ -72,16 +72,11 @@ impl<V: Clone> Index<V> {
 
     /// One object of a kind whose objects are found by their own names, if there is one.
     pub(crate) fn named(&self, namespace: &str, name: &str) -> Result<Option<V>, Unknown> {
-        self.get(namespace, name, name)
-    }
-
-    /// One object of a release, if there is one.
-    pub(crate) fn get(&self, namespace: &str, release: &str, name: &str) -> Result<Option<V>, Unknown> {
         let inner = self.inner.read();
         if !inner.is_current(Instant::now()) {
             return Err(Unknown);
         }
-        let key = (namespace.to_owned(), release.to_owned());
+        let key = (namespace.to_owned(), name.to_owned());
         let shown = inner.shown.get(&key).into_iter().flatten();
         let mut those = shown.filter(|(of, _)| of == name);
         Ok(those.next().map(|(_, view)| view.clone()))

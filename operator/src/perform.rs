@@ -6,7 +6,7 @@ use kube::Resource;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use serin_core::crd::ModelReleaseSpec;
-use serin_core::plan::{Action, Split};
+use serin_core::plan::Action;
 use serin_core::revision::Revision;
 
 use crate::build;
@@ -27,6 +27,7 @@ pub(crate) async fn perform(
     tracing::info!(?action, "acting");
     match action {
         Action::Deploy { revision, replicas } => deploy(id, spec, revision, *replicas, contents, ctx).await,
+        Action::Serve(revision) => route::serve(id, spec, revision, ctx).await,
         Action::Scale { revision, replicas } => scale(id, revision, *replicas, ctx).await,
         Action::Route(split) => route::write(id, spec, split, ctx).await,
         Action::PointService(revision) => route::point(id, spec, revision, ctx).await,
@@ -54,7 +55,7 @@ async fn deploy(
 ) -> Result<(), Error> {
     let Some(model) = &spec.model else { return Ok(()) };
     let name = id.revision_name(revision);
-    let service = build::revision_service(id, spec, revision);
+    let service = build::revision_service(id, &spec.serving.port, revision);
     let service = apply(
         &api::<Service>(id, ctx),
         &name,
@@ -98,13 +99,4 @@ async fn delete(id: &Identity, revision: &Revision, ctx: &Context) -> Result<(),
     gone(service.map(drop), &name)?;
     let deployment = api::<Deployment>(id, ctx).delete(&name, &background).await;
     gone(deployment.map(drop), &name)
-}
-
-/// Takes the traffic away before the owner's deletion takes the pods.
-pub(crate) async fn take_traffic_away(
-    id: &Identity,
-    spec: &ModelReleaseSpec,
-    ctx: &Context,
-) -> Result<(), Error> {
-    route::write(id, spec, &Split::default(), ctx).await
 }

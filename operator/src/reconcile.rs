@@ -4,24 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use kube::api::Api;
+use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action as Next;
 use kube::runtime::finalizer::{Error as Failed, Event, finalizer};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
-use serin_core::crd::ModelRelease;
+use serde::Deserialize as _;
+use serin_core::crd::{ModelRelease, Route};
 use serin_core::plan::{self, Action};
 use serin_core::policy::{Fault, Policy};
 use serin_core::status;
 
+use crate::adopt::adopt;
 use crate::configuration::Contents;
 use crate::context::{Context, Turn};
 use crate::error::Error;
 use crate::observe::{glance, metrics, read};
-use crate::perform::{perform, take_traffic_away};
+use crate::perform::perform;
 use crate::record::{record, remember, tell};
 use crate::release::{FINALIZER, Identity};
+use crate::route;
 
 /// How soon a watch is expected to show what was written.
 const SHOWN_WITHIN: Duration = Duration::from_millis(200);
@@ -137,6 +140,9 @@ async fn visit(
     let started = (ctx.clock)();
     let release = match &release.0 {
         Ok(release) => release,
+        Err(_) if release.meta().deletion_timestamp.is_some() => {
+            return Box::pin(go_unread(&release, ctx)).await;
+        }
         Err(invalid) => return Err(Error::Malformed(invalid.error.clone())),
     };
     let key = key(release);
@@ -180,18 +186,62 @@ fn is_finalized(release: &ModelRelease) -> bool {
 
 /// Puts the finalizer before the first look, or takes leave of a release that is being deleted.
 async fn come_or_go(release: &ModelRelease, ctx: &Context, turn: &mut Turn<'_>) -> Result<Next, Error> {
+    if release.metadata.deletion_timestamp.is_none() {
+        adopt(&identity(release)?, ctx).await?;
+    }
     let api = api(release, ctx);
     let done = finalizer(&api, FINALIZER, Arc::new(release.clone()), |event| async {
         match event {
             Event::Apply(release) => Box::pin(look(&release, ctx, turn)).await,
             Event::Cleanup(release) => {
-                take_traffic_away(&identity(&release)?, &release.spec, ctx).await?;
-                ctx.forget(&release.namespace().unwrap_or_default(), &release.name_any());
-                Ok(Next::await_change())
+                take_leave(&identity(release.as_ref())?, &release.spec.route, ctx).await
             }
         }
     })
     .await;
+    finalized(done)
+}
+
+/// Takes leave of a release that cannot be read, of which the route is enough. What it owns goes after it in any case: a
+/// route that says nothing either does not keep it.
+async fn go_unread(release: &DeserializeGuard<ModelRelease>, ctx: &Context) -> Result<Next, Error> {
+    let id = identity(release)?;
+    let kind = ApiResource::erase::<ModelRelease>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), &id.namespace, &kind);
+    let found = api.get_opt(&id.name).await;
+    let found = found.map_err(Error::api("read the release"))?;
+    // Another of the name may have come meanwhile, and will be shown.
+    let Some(found) = found.filter(|found| found.metadata.deletion_timestamp.is_some()) else {
+        return Ok(Next::await_change());
+    };
+    let done = finalizer(&api, FINALIZER, Arc::new(found), |event| async {
+        match event {
+            // It is being deleted.
+            Event::Apply(_) => Ok(Next::await_change()),
+            Event::Cleanup(found) => {
+                let route = found.data.pointer("/spec/route").map(Route::deserialize);
+                match route.transpose() {
+                    Ok(route) => take_leave(&id, &route.unwrap_or_default(), ctx).await,
+                    Err(error) => {
+                        tracing::warn!(release = id.key(), %error, "nobody can say where its traffic comes from");
+                        Ok(Next::await_change())
+                    }
+                }
+            }
+        }
+    })
+    .await;
+    finalized(done)
+}
+
+/// Takes the traffic away before the owner's deletion takes the pods.
+async fn take_leave(id: &Identity, route: &Route, ctx: &Context) -> Result<Next, Error> {
+    route::take_away(id, route, ctx).await?;
+    ctx.forget(&id.namespace, &id.name);
+    Ok(Next::await_change())
+}
+
+fn finalized(done: Result<Next, Failed<Error>>) -> Result<Next, Error> {
     match done {
         Err(Failed::ApplyFailed(error) | Failed::CleanupFailed(error)) => Err(error),
         done => done.map_err(|error| Error::Finalizer(Box::new(error))),
@@ -233,7 +283,7 @@ fn key(release: &ModelRelease) -> String {
     )
 }
 
-fn identity(release: &ModelRelease) -> Result<Identity, Error> {
+fn identity(release: &impl kube::Resource<DynamicType = ()>) -> Result<Identity, Error> {
     Identity::of(release)
         .ok_or_else(|| Error::Malformed(format!("{} has no namespace or uid", ModelRelease::kind(&()))))
 }

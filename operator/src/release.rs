@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::ResourceExt as _;
 use kube::api::{ApiResource, GroupVersionKind};
-use kube::{Resource as _, ResourceExt as _};
-use serin_core::crd::ModelRelease;
 pub(crate) use serin_core::crd::RELEASE_LABEL;
 use serin_core::revision::Revision;
 
@@ -29,8 +28,8 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The identity of a stored release; none for one that was never stored.
-    pub(crate) fn of(release: &ModelRelease) -> Option<Self> {
+    /// The identity of a stored release, be it one that cannot be read; none for one that was never stored.
+    pub(crate) fn of(release: &impl kube::Resource<DynamicType = ()>) -> Option<Self> {
         Some(Self {
             name: release.name_any(),
             namespace: release.namespace()?,

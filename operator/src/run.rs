@@ -184,7 +184,10 @@ async fn control(
         .touched_objects();
     let seen = ctx.clone();
     let services = watcher(api::<Service>(args, client), owned())
-        .inspect(move |said| seen.owned.services.take(said, Selected::of))
+        .inspect(move |said| {
+            let services = &seen.owned.services;
+            services.take(said, |service| Some(Selected::of(service)));
+        })
         .default_backoff()
         .touched_objects();
     let seen = ctx.clone();

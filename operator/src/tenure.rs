@@ -12,9 +12,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::http::{Method, Request, Response};
-use futures::future::{Either, Ready, ready};
+use futures::future::{BoxFuture, Either, FutureExt as _, poll_fn, ready};
 use kube::client::Body;
 use parking_lot::Mutex;
+use tokio::time::sleep;
 use tower::{BoxError, Layer, Service};
 
 /// Part of the Lease's duration that is left unused: for clocks that run unlike, and for a write on its way.
@@ -67,8 +68,21 @@ impl Tenure {
 
     /// Whether it lasts.
     pub(crate) fn holds(&self) -> bool {
-        let until = *self.until.lock();
-        until.is_some_and(|until| self.now() < until)
+        self.left().is_some()
+    }
+
+    /// How long it lasts if it is not renewed; none when it is over.
+    fn left(&self) -> Option<Duration> {
+        let until = (*self.until.lock())?;
+        let left = until.checked_duration_since(self.now())?;
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Waits until it is over, however often it is renewed meanwhile.
+    async fn is_over(&self) {
+        while let Some(left) = self.left() {
+            sleep(left).await;
+        }
     }
 
     /// For every client but that of the election: it writes during the term.
@@ -103,27 +117,44 @@ impl<S, B> Service<Request<Body>> for Guarded<S>
 where
     S: Service<Request<Body>, Response = Response<B>, Error = BoxError>,
     S::Future: Send + 'static,
+    B: Send + 'static,
 {
     type Response = Response<B>;
     type Error = BoxError;
-    type Future = Either<S::Future, Ready<Result<Response<B>, BoxError>>>;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Response<B>, BoxError>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if request.method() != Method::GET && !self.tenure.holds() {
-            return Either::Right(ready(Err(Lapsed.into())));
+        if request.method() == Method::GET {
+            return Either::Left(self.inner.call(request));
         }
-        Either::Left(self.inner.call(request))
+        if !self.tenure.holds() {
+            return Either::Right(ready(Err(Lapsed.into())).boxed());
+        }
+        // It may wait for a connection, and must not be sent when it has one at last. The clock is asked each time: a process
+        // that was frozen may hear of its connection before it hears that the term is over.
+        let (tenure, over) = (self.tenure.clone(), self.tenure.clone());
+        let mut over = Box::pin(async move { over.is_over().await });
+        let mut sent = Box::pin(self.inner.call(request));
+        let sent = poll_fn(move |cx| {
+            if over.as_mut().poll(cx).is_ready() || !tenure.holds() {
+                return Poll::Ready(Err(Lapsed.into()));
+            }
+            sent.as_mut().poll(cx)
+        });
+        Either::Right(sent.boxed())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use tokio::sync::oneshot;
     use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
 
     const LEASE: Duration = Duration::from_secs(15);
 
@@ -156,5 +187,45 @@ mod tests {
         assert!(call(&tenure, Method::PATCH).await.is_ok());
         tenure.end();
         assert!(call(&tenure, Method::PATCH).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_write_that_waits_for_a_connection_is_not_sent_after_the_term() {
+        // The clock stands where the hand leaves it, however often it is asked.
+        const SHORT: Duration = Duration::from_millis(5);
+        let clock = Arc::new(Mutex::new(Instant::now()));
+        let hand = clock.clone();
+        let tenure = Tenure::by(Arc::new(move || *clock.lock()), SHORT);
+        let write = |connected: oneshot::Receiver<()>| {
+            let connected = Mutex::new(Some(connected));
+            let server = service_fn(move |_: Request<Body>| {
+                let connected = connected.lock().take();
+                async move {
+                    connected.expect("one call").await?;
+                    Ok::<_, BoxError>(Response::new(()))
+                }
+            });
+            let request = Request::builder().method(Method::PUT).uri("/");
+            let request = request.body(Body::empty()).unwrap();
+            Box::pin(tenure.guard().layer(server).oneshot(request))
+        };
+        tenure.renewed(tenure.now());
+        let (connect, connected) = oneshot::channel();
+        let mut late = write(connected);
+        assert!(late.as_mut().now_or_never().is_none());
+        *hand.lock() += SHORT;
+        connect.send(()).unwrap();
+        assert!(late.await.is_err());
+
+        // Renewed meanwhile, it goes on.
+        tenure.renewed(tenure.now());
+        let (connect, connected) = oneshot::channel();
+        let mut in_time = write(connected);
+        assert!(in_time.as_mut().now_or_never().is_none());
+        *hand.lock() += SHORT / 2;
+        tenure.renewed(tenure.now());
+        *hand.lock() += SHORT / 2;
+        connect.send(()).unwrap();
+        assert!(in_time.await.is_ok());
     }
 }

@@ -74,11 +74,13 @@ fn obey(plan: &Plan, seen: &mut Observed) {
                     replicas: *replicas,
                     ready: *replicas,
                     existing: *replicas,
-                    trouble: None,
+                    ..Workload::default()
                 };
                 seen.workloads.insert(revision.clone(), workload);
             }
             Action::Route(split) => seen.route = RouteSeen::Carried(split.clone()),
+            // Nobody takes any away.
+            Action::Serve(_) => {}
             Action::PointService(revision) => seen.stable_service = Some(revision.clone()),
             Action::Delete(revision) => drop(seen.workloads.remove(revision)),
         }

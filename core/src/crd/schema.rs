@@ -172,7 +172,7 @@ pub(super) fn steps() -> Value {
 
 pub(super) fn period() -> Value {
     rule(
-        "self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$') && self.matches('[1-9]')",
+        "self.matches('^([0-9]{1,7}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$') && self.matches('[1-9]')",
         "positive duration",
         "write one such as 500ms, 90s, 15m or 12h",
     )
@@ -181,7 +181,7 @@ pub(super) fn period() -> Value {
 /// A duration that may be nothing.
 pub(super) fn duration() -> Value {
     rule(
-        "self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$') && self != ''",
+        "self.matches('^([0-9]{1,7}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$') && self != ''",
         "duration",
         "write one such as 0s, 90s or 2m",
     )

@@ -156,20 +156,20 @@ impl Look<'_> {
         {
             return self.roll_back(canary, outcome(look, look.verdict, run.settings()));
         }
-        if let Some(why) = judged.pending.clone() {
-            // Weights that another operator had asked for before it died are those of the move it did not record.
-            let moved = looked.map(|(run, look)| self.heed(canary, run, look, blind));
-            return moved
-                .filter(|moved| self.unready(canary).is_none() && self.is_half_done(moved))
-                .unwrap_or_else(|| self.or_unready(canary, Because::RoutePending(why)));
-        }
         if let Some(unready) = self.unready(canary) {
-            return self.or_unready(canary, unready);
+            return self.while_unready(canary, unready);
         }
         let canary = &Canary {
             unready_since: None,
             ..canary.clone()
         };
+        if let Some(why) = judged.pending.clone() {
+            // Weights that another operator had asked for before it died are those of the move it did not record.
+            let moved = looked.map(|(run, look)| self.heed(canary, run, look, blind));
+            return moved
+                .filter(|moved| self.is_half_done(moved))
+                .unwrap_or_else(|| Move::stay(self.with(canary.clone()), Because::RoutePending(why)));
+        }
         match looked {
             None => {
                 let because = blind.unwrap_or_else(|| observing(&judged.soak, String::new()));

@@ -64,6 +64,12 @@ impl Split {
         self.weights.get(revision).copied().unwrap_or(0)
     }
 
+    /// Those who get traffic.
+    pub fn served(&self) -> impl Iterator<Item = &Revision> {
+        let served = self.weights.iter().filter(|(_, weight)| **weight > 0);
+        served.map(|(revision, _)| revision)
+    }
+
     /// Everybody who has a place, be it without a weight.
     pub fn places(&self) -> impl Iterator<Item = &Revision> {
         self.weights.keys().chain(&self.testers)
@@ -76,7 +82,7 @@ impl Split {
 
     /// Whether nobody gets traffic.
     pub fn is_empty(&self) -> bool {
-        self.weights.values().all(|weight| *weight == 0)
+        self.served().next().is_none()
     }
 
     /// The only revision that has a place; none where there are several, or none.
@@ -86,23 +92,18 @@ impl Split {
 
     /// Whether more than one revision gets traffic.
     pub fn divides(&self) -> bool {
-        self.weights.values().filter(|weight| **weight > 0).count() > 1
+        self.served().nth(1).is_some()
     }
 
     /// Whether both send the same traffic to the same revisions.
     pub fn sends_as(&self, other: &Self) -> bool {
         let is_alike = |revision: &Revision| self.weight(revision) == other.weight(revision);
-        self.testers == other.testers && self.everyone(other).all(is_alike)
+        self.testers == other.testers && self.sends_to_those_of(other) && self.served().all(is_alike)
     }
 
     /// Whether both send traffic to the same revisions, whatever the weights.
     pub fn sends_to_those_of(&self, other: &Self) -> bool {
-        self.everyone(other)
-            .all(|revision| (self.weight(revision) > 0) == (other.weight(revision) > 0))
-    }
-
-    fn everyone<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Revision> {
-        self.weights.keys().chain(other.weights.keys())
+        self.served().eq(other.served())
     }
 }
 
@@ -243,6 +244,15 @@ mod tests {
                 );
             }
         }
+        let served = |weights: [i32; 2]| {
+            let split = split(&[("v1", weights[0]), ("v2", weights[1])]);
+            split.served().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(served([67, 33]), ["v1", "v2"]);
+        assert_eq!(
+            (served([100, 0]), served([0, 100])),
+            (vec!["v1".into()], vec!["v2".into()])
+        );
         assert!(Split::default().is_empty() && split(&[("v1", 0)]).is_empty());
         assert!(!split(&[("v1", 0), ("v2", 1)]).is_empty());
         assert!(a.divides() && !split(&[("v1", 100), ("v2", 0)]).divides());

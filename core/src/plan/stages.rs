@@ -434,9 +434,11 @@ impl Look<'_> {
 
     fn promoting(&self, canary: &Canary) -> Move {
         // A gateway carries weights to whoever is there: stable's pods stay until as many of the canary's can answer.
-        let pending = self.pending_route().map(Because::RoutePending);
-        if let Some(because) = pending.or_else(|| self.unready(canary)) {
-            return self.or_unready(canary, because);
+        if let Some(why) = self.pending_route() {
+            return self.or_unready(canary, Because::RoutePending(why));
+        }
+        if let Some(unready) = self.unready(canary) {
+            return self.while_unready(canary, unready);
         }
         let version = canary.version.clone();
         let by_request = if self.is_asked_for(canary) {
@@ -570,17 +572,20 @@ impl Look<'_> {
         })
     }
 
-    /// Stays for `because`, unless the canary's pods are the trouble; they have the progress deadline to recover.
-    pub(super) fn or_unready(&self, canary: &Canary, because: Because) -> Move {
-        let Some(unready) = self.unready(canary) else {
-            return Move::stay(
-                self.with(Canary {
-                    unready_since: None,
-                    ..canary.clone()
-                }),
-                because,
-            );
+    /// Stays for `because`, unless the canary's pods are the trouble.
+    fn or_unready(&self, canary: &Canary, because: Because) -> Move {
+        if let Some(unready) = self.unready(canary) {
+            return self.while_unready(canary, unready);
+        }
+        let ready = Canary {
+            unready_since: None,
+            ..canary.clone()
         };
+        Move::stay(self.with(ready), because)
+    }
+
+    /// Stays for `unready`: the canary's pods have the progress deadline to recover.
+    pub(super) fn while_unready(&self, canary: &Canary, unready: Because) -> Move {
         let since = canary.unready_since.unwrap_or(self.now);
         if self.overdue(since) {
             let workload = self.seen.workloads.get(&canary.version.revision);

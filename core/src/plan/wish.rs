@@ -81,9 +81,14 @@ pub(super) fn actions(
     // Behind one Service the pods are the weights: fewer of them is how less is carried.
     let may_shrink = carried || (by_pods && split.divides());
 
-    let (mut growing, mut shrinking) = (Vec::new(), Vec::new());
+    // Without its Service a revision gets nothing, and a route that names it may be refused as a whole.
+    let (mut actions, mut growing, mut shrinking) = (Vec::new(), Vec::new(), Vec::new());
     for (revision, replicas) in wanted_replicas(policy, state) {
-        match seen.workloads.get(&revision) {
+        let workload = seen.workloads.get(&revision);
+        if workload.is_some_and(|workload| workload.is_unreachable) {
+            actions.push(Action::Serve(revision.clone()));
+        }
+        match workload {
             // Neither a rollback nor a release that is asleep makes the pods that it would remove.
             None if replicas == 0 => {}
             None if wanted.is_some_and(|wanted| wanted.revision == revision) => {
@@ -109,13 +114,15 @@ pub(super) fn actions(
         !split.names(revision) && (!is_there || leftovers.contains(&Action::Delete(revision.clone())))
     };
     let names_the_gone = named.is_some_and(|named| named.places().any(is_in_the_way));
-    let route =
-        (names_the_gone || has_spare_branch || !seen.route.asks(&split)).then_some(Action::Route(split));
+    // One that is said to send nothing, and not to be carried, may be one that nobody can make out.
+    let is_left = split.is_empty() && matches!(seen.route, RouteSeen::Asked { .. });
+    let route = (names_the_gone || has_spare_branch || is_left || !seen.route.asks(&split))
+        .then_some(Action::Route(split));
     if is_rolling_back(state) && !is_rolling_back(before) {
         // The traffic is taken away, and that is written down before anything else that may be refused.
         return Vec::from_iter(route);
     }
-    let mut actions = Vec::from_iter(route);
+    actions.extend(route);
     // Where pods carry the weights, that Service is the route.
     if let Some(stable) = state.stable.as_ref().filter(|_| !by_pods) {
         let exists = seen.workloads.contains_key(&stable.revision);
@@ -259,9 +266,8 @@ pub(super) fn look_again(
         Some(Stage::Preparing | Stage::Shifting | Stage::Growing | Stage::Promoting | Stage::RollingBack) => {
             ACTIVE_LOOK
         }
-        // Once this is recorded, what it has left over goes.
-        None if before.canary.is_some() => ACTIVE_LOOK,
-        None if actions.is_empty() && !is_timed => HEARTBEAT,
+        // Once the end of a trial is recorded, what it has left over goes.
+        None if actions.is_empty() && !is_timed && before.canary.is_none() => HEARTBEAT,
         None => ACTIVE_LOOK,
     }
 }

@@ -1,6 +1,6 @@
 //! Weights that others change, the testers' door, and a release without a gateway.
 
-use serin_core::plan::{Action, Observed, Phase, RouteSeen, Split, Stage, Verb, plan};
+use serin_core::plan::{Action, Observed, Phase, RouteSeen, Split, Stage, Verb};
 use serin_core::revision::Revision;
 
 use crate::world::{Behaviour, Front, HEALTHY, World};
@@ -160,7 +160,7 @@ fn a_branch_that_is_left_keeps_the_old_pods_and_is_asked_to_go() {
         has_branch: true,
         ..world.look()
     };
-    let made = plan(&world.policy(), &world.state, &seen, world.now);
+    let made = world.plan_of(&seen);
     let stable = world.wanted().revision;
     let all = Split::of([(stable.clone(), 100)]);
     assert_eq!(made.actions, [Action::Route(all)]);
@@ -171,7 +171,7 @@ fn a_branch_that_is_left_keeps_the_old_pods_and_is_asked_to_go() {
         has_branch: true,
         ..world.look()
     };
-    let made = plan(&world.policy(), &world.state, &seen, world.now);
+    let made = world.plan_of(&seen);
     assert_eq!(made.actions, []);
 }
 
@@ -226,7 +226,7 @@ fn weights_that_spec_asks_for_now_are_no_deed_of_somebody_else() {
             has_new_spec,
             ..world.look()
         };
-        let made = plan(&world.policy(), &world.state, &seen, world.now);
+        let made = world.plan_of(&seen);
         assert_eq!(
             made.wished_split(&world.policy())
                 .weight(&world.wanted().revision),
@@ -273,4 +273,56 @@ fn what_was_found_in_a_route_that_is_put_back_is_told() {
         assert_eq!(told, Some(message));
         world.live(2);
     }
+}
+
+#[test]
+fn a_service_that_somebody_removed_is_made_again_before_anything_else() {
+    let mut world = with_stable(&[(20, 600)]);
+    let stable = world.wanted().revision;
+    world.want("v2", HEALTHY);
+    let canary = world.wanted().revision;
+    until(&mut world, is_at(Stage::Soaking));
+    for revision in [&stable, &canary] {
+        world
+            .workloads
+            .get_mut(revision)
+            .expect("its pods")
+            .is_unreachable = true;
+        world.settle();
+        let (made, _) = world.turn(usize::MAX);
+        assert_eq!(
+            made.actions,
+            [Action::Serve(revision.clone())],
+            "no pod is touched"
+        );
+        assert_eq!(made.because.reason(), "RoutePending");
+        world.settle();
+        world.live(1);
+        assert_eq!(
+            world.state.canary.as_ref().map(|canary| canary.stage),
+            Some(Stage::Soaking)
+        );
+    }
+    // Of what is rolled back, too: a route that names it is refused, and the rollback would not end.
+    world.ask(Verb::Abort);
+    drop(world.turn(usize::MAX));
+    world.workloads.get_mut(&canary).expect("its pods").is_unreachable = true;
+    assert_eq!(world.run(10).phase(), Phase::RolledBack);
+    assert!(!world.workloads[&canary].is_unreachable);
+}
+
+#[test]
+fn a_first_version_is_rolled_back_to_the_end_whatever_became_of_its_route() {
+    let mut world = World::new(&[(20, 60)]);
+    world.want("v1", HEALTHY);
+    until(&mut world, is_at(Stage::Promoting));
+    world.gateway = false;
+    world.live(1);
+    world.ask(Verb::Abort);
+    world.route = RouteSeen::Asked {
+        split: Split::default(),
+        why: "it says something else than spec.route".into(),
+    };
+    assert_eq!(world.run(10).phase(), Phase::RolledBack);
+    assert_eq!(world.route, RouteSeen::Missing);
 }

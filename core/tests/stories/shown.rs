@@ -6,7 +6,7 @@ use serin_core::crd::{Method, ModelReleaseStatus};
 use serin_core::period::Period;
 use serin_core::plan::{
     Action, Because, Canary, News, Observed, Obstacle, Phase, Plan, Reason, RouteSeen, Stage, State,
-    Transition, evidence, plan,
+    Transition, evidence,
 };
 use serin_core::status::{state, status};
 
@@ -426,7 +426,7 @@ fn a_route_that_cannot_carry_weights_is_the_reason_unless_no_pod_serves() {
             },
             ..world.look()
         };
-        let made = plan(&world.policy(), &world.state, &seen, world.now);
+        let made = world.plan_of(&seen);
         let before = ModelReleaseStatus::default();
         let status = status(&before, &made, &world.policy(), &seen, Some(1), world.now);
         status

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::json;
 use serin_core::crd::{Approval, OnNewVersion, Otherwise};
-use serin_core::plan::{Action, Because, Phase, Reason, RouteSeen, Stage, Transition, Verb, plan};
+use serin_core::plan::{Action, Because, Phase, Reason, RouteSeen, Stage, Transition, Verb};
 use serin_core::record::Entry;
 
 use crate::world::{Behaviour, HEALTHY, STUCK, World};
@@ -563,7 +563,7 @@ fn a_promotion_that_was_not_written_down_leaves_an_abort_the_pods_to_go_back_to(
     until(&mut world, is_at(Stage::Promoting));
     world.settle();
     // All but the status: somebody has changed the release meanwhile.
-    let promoted = plan(&world.policy(), &world.state, &world.look(), world.now);
+    let promoted = world.plan();
     assert_eq!(promoted.phase(), Phase::Promoted);
     let (_, is_recorded) = world.turn(promoted.actions.len());
     assert!(!is_recorded);
@@ -619,7 +619,7 @@ fn a_version_that_cannot_be_deployed_leaves_nothing_of_the_one_that_was_replaced
     assert_eq!(world.state.history[0].outcome.reason, Reason::Promoted);
     assert_eq!(world.workloads[&first].replicas, 2);
     // More pods, which may be refused, are asked for last.
-    let made = plan(&world.policy(), &world.state, &world.look(), world.now);
+    let made = world.plan();
     assert!(
         matches!(
             &made.actions[..],
@@ -645,7 +645,7 @@ fn a_promotion_waits_for_no_pods_that_an_autoscaler_asks_for_meanwhile() {
         .get_mut(&world.wanted().revision)
         .expect("its pods")
         .ready = 2;
-    let made = plan(&world.policy(), &world.state, &world.look(), world.now);
+    let made = world.plan();
     assert_eq!(made.news[0].reason, Transition::Promoted);
 }
 

@@ -319,10 +319,20 @@ impl World {
         }
     }
 
+    /// What comes next, of which nothing is done.
+    pub(crate) fn plan(&self) -> Plan {
+        self.plan_of(&self.look())
+    }
+
+    /// The same, of a world that looks so.
+    pub(crate) fn plan_of(&self, seen: &Observed) -> Plan {
+        plan(&self.policy(), &self.state, seen, self.now)
+    }
+
     /// Plans and makes the first `budget` calls: the actions, the entries of the record, the status. The state is
     /// recorded only if all of them were made. Answers the plan and whether it was recorded.
     pub(crate) fn turn(&mut self, budget: usize) -> (Plan, bool) {
-        let plan = plan(&self.policy(), &self.state, &self.look(), self.now);
+        let plan = self.plan();
         for action in plan.actions.iter().take(budget) {
             self.obey(action);
         }
@@ -352,16 +362,21 @@ impl World {
                     },
                 );
             }
+            Action::Serve(revision) => {
+                if let Some(workload) = self.workloads.get_mut(revision) {
+                    workload.is_unreachable = false;
+                }
+            }
             Action::Scale { revision, replicas } => {
                 if let Some(workload) = self.workloads.get_mut(revision) {
                     workload.replicas = *replicas;
                 }
             }
             Action::Route(split) if self.policy().carrier == Carrier::Pods => {
-                let mut served = split.weights().filter(|(_, weight)| *weight > 0);
+                let mut served = split.served();
                 self.front = match (served.next(), served.next()) {
                     (None, _) => Front::Missing,
-                    (Some((revision, _)), None) => Front::One(revision.clone()),
+                    (Some(revision), None) => Front::One(revision.clone()),
                     (Some(_), Some(_)) => Front::All,
                 };
             }
@@ -390,7 +405,10 @@ impl World {
         if let (RouteSeen::Asked { split, .. } | RouteSeen::Carried(split), true) =
             (self.route.clone(), self.gateway)
         {
-            let is_gone = |(revision, _): &(&Revision, i32)| !self.workloads.contains_key(*revision);
+            let is_gone = |(revision, _): &(&Revision, i32)| {
+                let workload = self.workloads.get(*revision);
+                workload.is_none_or(|workload| workload.is_unreachable)
+            };
             let gone = split
                 .weights()
                 .find(is_gone)

@@ -10,7 +10,8 @@ use serin_core::crd::{ExistingRule, GatewayRoute, TESTER_HEADER, Testers};
 use serin_core::plan::{Obstacle, RouteSeen, Split};
 use serin_core::revision::Revision;
 
-use super::{FROM, front, made_from};
+use super::front::{self, Services};
+use super::{FROM, made_from};
 use crate::build::SERVICE_PORT;
 use crate::context::Context;
 use crate::error::{Error, is_not_found};
@@ -24,16 +25,13 @@ const TESTERS: usize = 1;
 /// What stands: the answer of the gateway is all that matters.
 pub(crate) struct Standing {
     pub(super) route: RouteSeen,
-    pub(super) stable_service: Option<Revision>,
+    pub(super) services: Services,
 }
 
 /// Reads what stands.
 pub(crate) async fn read(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Result<Standing, Error> {
-    let (route, service) = try_join(read_route(id, route, ctx), front::read(id, ctx)).await?;
-    Ok(Standing {
-        route,
-        stable_service: service.and_then(|service| service.revision),
-    })
+    let (route, services) = try_join(read_route(id, route, ctx), front::read(id, ctx)).await?;
+    Ok(Standing { route, services })
 }
 
 async fn read_route(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Result<RouteSeen, Error> {
@@ -50,7 +48,7 @@ pub(crate) fn glance(id: &Identity, route: &GatewayRoute, ctx: &Context) -> Opti
     let shown = routes.named(&id.namespace, name(&id.name, route)).ok()?;
     Some(Standing {
         route: shown.map_or_else(|| none(route), |shown| shown.seen(id, route)),
-        stable_service: front::glance(id, ctx).ok()?.and_then(|service| service.revision),
+        services: front::glance(id, ctx)?,
     })
 }
 
@@ -507,7 +505,7 @@ async fn existing_rule(
     let is_changed = match Route::of(&route).rule(id, existing) {
         Ok(number) => put_in(&mut route, number, backends(id, split)),
         // The rule is not as it must be, and the release takes its leave.
-        Err(_) if split.is_empty() => take_out(&mut route, &front::all(id, ctx).await?),
+        Err(_) if split.is_empty() => take_out(&mut route, &front::list(id, ctx).await?.names),
         // It is not touched: the next look says so.
         Err(_) => false,
     };

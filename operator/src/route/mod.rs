@@ -15,13 +15,14 @@ use kube::Resource;
 use kube::api::{Api, Patch, PatchParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serin_core::crd::{ModelReleaseSpec, RouteKind};
+use serin_core::crd::{ModelReleaseSpec, Route, RouteKind};
 use serin_core::digest::Digest;
 use serin_core::plan::{RouteSeen, Split, Workload};
 use serin_core::revision::Revision;
 use serin_core::status::conditions::whole_second;
 
-pub(crate) use self::front::Selected;
+use self::front::Services;
+pub(crate) use self::front::{Selected, serve};
 use crate::context::Context;
 use crate::error::Error;
 use crate::release::{FIELD_MANAGER, Identity};
@@ -51,13 +52,15 @@ pub(crate) struct Seen {
     pub(crate) route: RouteSeen,
     pub(crate) has_branch: bool,
     pub(crate) stable_service: Option<Revision>,
+    /// The Services that lead there.
+    pub(crate) services: Services,
 }
 
 /// Reads what stands.
 pub(crate) async fn read(id: &Identity, spec: &ModelReleaseSpec, ctx: &Context) -> Result<Standing, Error> {
     Ok(match spec.route.kind() {
         RouteKind::Gateway(route) => Standing::Gateway(gateway::read(id, route, ctx).await?),
-        RouteKind::Ingress(route) => Standing::Ingress(ingress::read(id, route, ctx).await?),
+        RouteKind::Ingress(route) => Standing::Ingress(Box::pin(ingress::read(id, route, ctx)).await?),
         RouteKind::Pods => Standing::Pods(pods::read(id, ctx).await?),
     })
 }
@@ -79,22 +82,16 @@ impl Standing {
         workloads: &BTreeMap<Revision, Workload>,
         now: Timestamp,
     ) -> Seen {
-        match self {
-            Self::Gateway(standing) => Seen {
-                route: standing.route,
-                has_branch: false,
-                stable_service: standing.stable_service,
-            },
-            Self::Ingress(standing) => Seen {
-                route: standing.seen(id, now),
-                has_branch: standing.has_branch(id),
-                stable_service: standing.stable_service().cloned(),
-            },
-            Self::Pods(standing) => Seen {
-                route: standing.seen(id, workloads),
-                has_branch: false,
-                stable_service: None,
-            },
+        let (route, has_branch, services) = match self {
+            Self::Gateway(standing) => (standing.route, false, standing.services),
+            Self::Ingress(standing) => (standing.seen(id, now), standing.has_branch(id), standing.services),
+            Self::Pods(standing) => (standing.seen(id, workloads), false, standing.services),
+        };
+        Seen {
+            route,
+            has_branch,
+            stable_service: services.stable().cloned(),
+            services,
         }
     }
 }
@@ -107,9 +104,19 @@ pub(crate) async fn write(
     ctx: &Context,
 ) -> Result<(), Error> {
     match spec.route.kind() {
+        _ if split.is_empty() => take_away(id, &spec.route, ctx).await,
         RouteKind::Gateway(route) => gateway::write(id, route, split, ctx).await,
-        RouteKind::Ingress(route) => ingress::write(id, spec, route, split, ctx).await,
+        RouteKind::Ingress(route) => Box::pin(ingress::write(id, spec, route, split, ctx)).await,
         RouteKind::Pods => pods::write(id, spec, split, ctx).await,
+    }
+}
+
+/// Lets nothing be sent any more.
+pub(crate) async fn take_away(id: &Identity, route: &Route, ctx: &Context) -> Result<(), Error> {
+    match route.kind() {
+        RouteKind::Gateway(route) => gateway::write(id, route, &Split::default(), ctx).await,
+        RouteKind::Ingress(route) => ingress::take_away(id, route, ctx).await,
+        RouteKind::Pods => front::remove(id, ctx).await,
     }
 }
 

@@ -11,27 +11,27 @@ use serin_core::plan::{RouteSeen, Split, Workload};
 use serin_core::revision::Revision;
 
 use super::endpoints::{self, Behind, Slice, behind};
-use super::{Selected, front};
+use super::front::{self, Services};
 use crate::context::Context;
 use crate::error::Error;
 use crate::release::Identity;
 
 /// The Service, and who answers behind it.
 pub(crate) struct Standing {
-    service: Option<Selected>,
+    pub(super) services: Services,
     slices: Vec<Slice>,
 }
 
 /// Reads what stands.
 pub(crate) async fn read(id: &Identity, ctx: &Context) -> Result<Standing, Error> {
-    let (service, slices) = try_join(front::read(id, ctx), endpoints::read(id, ctx)).await?;
-    Ok(Standing { service, slices })
+    let (services, slices) = try_join(front::read(id, ctx), endpoints::read(id, ctx)).await?;
+    Ok(Standing { services, slices })
 }
 
 /// What watches have shown of it.
 pub(crate) fn glance(id: &Identity, ctx: &Context) -> Option<Standing> {
     Some(Standing {
-        service: front::glance(id, ctx).ok()?,
+        services: front::glance(id, ctx)?,
         slices: endpoints::glance(id, ctx)?,
     })
 }
@@ -39,7 +39,7 @@ pub(crate) fn glance(id: &Identity, ctx: &Context) -> Option<Standing> {
 impl Standing {
     /// What the Service sends to whom: carried as soon as its endpoints are those of the pods that are asked for.
     pub(crate) fn seen(&self, id: &Identity, workloads: &BTreeMap<Revision, Workload>) -> RouteSeen {
-        let Some(service) = &self.service else {
+        let Some(service) = &self.services.front else {
             return RouteSeen::Missing;
         };
         let behind = behind(&self.slices, &id.name, service.revision.as_ref());
@@ -76,34 +76,6 @@ pub(crate) async fn write(
     split: &Split,
     ctx: &Context,
 ) -> Result<(), Error> {
-    let served: Vec<_> = served(split).collect();
-    if served.is_empty() {
-        return front::remove(id, ctx).await;
-    }
+    let served: Vec<_> = split.served().collect();
     front::select(id, spec, &served, None, ctx).await
-}
-
-fn served(split: &Split) -> impl Iterator<Item = &Revision> {
-    let served = split.weights().filter(|(_, weight)| *weight > 0);
-    served.map(|(revision, _)| revision)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn those_are_served_who_get_traffic() {
-        let (a, b) = (Revision::recorded("1a2b3c4d"), Revision::recorded("5e6f7a8b"));
-        let split = |weights: [i32; 2]| Split::of([(a.clone(), weights[0]), (b.clone(), weights[1])]);
-        for (split, expected) in [
-            (split([67, 33]), vec![&a, &b]),
-            // A rollback begins.
-            (split([100, 0]), vec![&a]),
-            (split([0, 100]), vec![&b]),
-            (Split::default(), vec![]),
-        ] {
-            assert_eq!(served(&split).collect::<Vec<_>>(), expected);
-        }
-    }
 }

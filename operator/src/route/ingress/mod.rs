@@ -26,9 +26,9 @@ use serin_core::status::conditions::whole_second;
 
 use self::order::Write;
 use self::wanted::{CANARY, WEIGHT};
+use super::apply;
 use super::endpoints::{self, Behind, Slice, behind};
-use super::front::{self, asked_at};
-use super::{Selected, apply};
+use super::front::{self, Services, asked_at};
 use crate::context::Context;
 use crate::error::{Error, gone};
 use crate::release::{Identity, RELEASE_LABEL};
@@ -55,7 +55,7 @@ pub(crate) struct Standing {
     route: IngressRoute,
     /// All of the namespace, and those elsewhere that share the host.
     ingresses: Vec<Ingress>,
-    service: Option<Selected>,
+    pub(super) services: Services,
     slices: Vec<Slice>,
 }
 
@@ -154,7 +154,7 @@ pub(crate) async fn read(id: &Identity, route: &IngressRoute, ctx: &Context) -> 
         let listed = ingresses(id, ctx).list(&ListParams::default()).await;
         listed.map_err(Error::api("list the Ingresses"))
     };
-    let (listed, service, slices) = try_join3(all, front::read(id, ctx), endpoints::read(id, ctx)).await?;
+    let (listed, services, slices) = try_join3(all, front::read(id, ctx), endpoints::read(id, ctx)).await?;
     // One that shares the host from another namespace is known by the watch, if at all.
     let is_elsewhere =
         |other: &Ingress| other.namespace != id.namespace && other.concerns(&id.namespace, &route.host);
@@ -162,7 +162,7 @@ pub(crate) async fn read(id: &Identity, route: &IngressRoute, ctx: &Context) -> 
     Ok(Standing {
         route: route.clone(),
         ingresses: listed.iter().map(Ingress::of).chain(elsewhere).collect(),
-        service,
+        services,
         slices,
     })
 }
@@ -173,7 +173,7 @@ pub(crate) fn glance(id: &Identity, route: &IngressRoute, ctx: &Context) -> Opti
     Some(Standing {
         route: route.clone(),
         ingresses: ctx.owned.ingresses.picked(concerns)?,
-        service: front::glance(id, ctx).ok()?,
+        services: front::glance(id, ctx)?,
         slices: endpoints::glance(id, ctx)?,
     })
 }
@@ -210,7 +210,7 @@ impl Standing {
             Form::Changed(what) => return changed(format!("{}: {what}", main.called())),
         }
         let Some(stable) = self.stable_service() else {
-            return changed(format!("the Service {} selects no revision", id.name));
+            return changed(format!("the Service {} leads to no revision", id.name));
         };
         if self.service_asked_at().is_some_and(|asked_at| asked_at > now) {
             return RouteSeen::Outdated;
@@ -302,12 +302,12 @@ impl Standing {
     }
 
     /// What the stable-named Service selects.
-    pub(crate) fn stable_service(&self) -> Option<&Revision> {
-        self.service.as_ref()?.revision.as_ref()
+    fn stable_service(&self) -> Option<&Revision> {
+        self.services.stable()
     }
 
     fn service_asked_at(&self) -> Option<Timestamp> {
-        self.service.as_ref()?.asked_at
+        self.services.front.as_ref()?.asked_at
     }
 
     fn main(&self, id: &Identity) -> Option<&Ingress> {
@@ -367,8 +367,16 @@ pub(crate) async fn write(
                 apply(&api, &canary_name(id), &canary, "the Ingress").await?;
             }
             Write::DropCanary => drop_ingress(&api, &canary_name(id)).await?,
-            Write::DropMain => drop_ingress(&api, &id.name).await?,
         }
+    }
+    Ok(())
+}
+
+/// Removes both Ingresses, the canary one first.
+pub(crate) async fn take_away(id: &Identity, route: &IngressRoute, ctx: &Context) -> Result<(), Error> {
+    let api = ingresses(id, ctx);
+    for name in read(id, route, ctx).await?.taken_away(id) {
+        drop_ingress(&api, name).await?;
     }
     Ok(())
 }

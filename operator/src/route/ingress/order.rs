@@ -6,7 +6,7 @@
 //!   canary Ingress goes when the main one has been seen to send to the new pods, and no sooner.
 //! - A rollback: the canary Ingress at 0, and carried; it goes when the trial is over.
 //! - A new canary before that is done: the canary Ingress is not turned to it while stable's requests depend on it.
-//! - A deletion: the canary Ingress, then the main one.
+//! - A deletion: the canary Ingress, then the main one; see [`Standing::taken_away`].
 //!
 //! What would give a canary more is not written while something stands in the way; what takes from it always is.
 
@@ -28,8 +28,6 @@ pub(super) enum Write {
     Canary(Branch),
     /// Let there be no canary Ingress.
     DropCanary,
-    /// Let there be no main Ingress.
-    DropMain,
 }
 
 /// What the canary Ingress is to be.
@@ -45,16 +43,10 @@ enum Aim {
 impl Standing {
     /// The writes that are safe now on the way to a split, in their order; none where it is come to, or waited for.
     pub(super) fn writes(&self, id: &Identity, split: &Split, now: Timestamp) -> Vec<Write> {
-        let has = |there: bool, write: Write| there.then_some(write);
-        if split.is_empty() {
-            let canary = has(self.canary(id).is_some(), Write::DropCanary);
-            let main = has(self.main(id).is_some(), Write::DropMain);
-            return canary.into_iter().chain(main).collect();
-        }
         let obstacle = self.obstacle(id, now).map(|(obstacle, _)| obstacle);
         let may_have_main = matches!(obstacle, None | Some(Obstacle::StableServiceEmpty));
         let point = self.point(split, obstacle, now);
-        let main = has(may_have_main && !self.is_main_as_asked(id, now), Write::Main);
+        let main = (may_have_main && !self.is_main_as_asked(id, now)).then_some(Write::Main);
         let canary = if point.is_some() {
             // The Service is on its way: the canary Ingress is judged by where it is then.
             None
@@ -62,6 +54,12 @@ impl Standing {
             self.canary_write(id, split, obstacle, now)
         };
         point.into_iter().chain(main).chain(canary).collect()
+    }
+
+    /// The Ingresses to remove where nothing is to be sent any more, in this order.
+    pub(super) fn taken_away<'a>(&'a self, id: &Identity) -> impl Iterator<Item = &'a str> {
+        let both = self.canary(id).into_iter().chain(self.main(id));
+        both.map(|ingress| ingress.name.as_str())
     }
 
     /// Where the Service is to point without the planner's asking: at the first release there is nothing that it could

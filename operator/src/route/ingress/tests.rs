@@ -76,10 +76,7 @@ impl World {
         Standing {
             route: route(),
             ingresses: self.ingresses.iter().map(Ingress::of).collect(),
-            service: self.selected.as_ref().map(|(selected, at)| Selected {
-                revision: Some(selected.clone()),
-                asked_at: Some(second(*at)),
-            }),
+            services: Services::of_test(self.selected.clone().map(|(selected, at)| (selected, second(at)))),
             slices: stable.chain(each).collect(),
         }
     }
@@ -116,7 +113,6 @@ impl World {
             Write::Main => self.put(wanted::main(&id, &route, now)),
             Write::Canary(branch) => self.put(wanted::canary(&id, &route, &branch, now)),
             Write::DropCanary => self.drop(&canary_name(&id)),
-            Write::DropMain => self.drop(&id.name),
         }
     }
 
@@ -296,7 +292,8 @@ fn nobody_is_sent_nowhere_in_a_whole_life() {
     world.ask(&split(&[(B, 100)]));
     assert!(!world.standing().has_branch(&Identity::of_test()));
     // Deleted: nothing of it is left, the canary Ingress first.
-    assert_eq!(world.writes(&Split::default()), [Write::DropMain]);
+    let left = world.standing();
+    assert!(left.taken_away(&Identity::of_test()).eq(["recommender"]));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use serin_testkit::ApiServer;
 use crate::faults::calls::Calls;
 use crate::faults::world::{Deed, INGRESS, NAME, PODS, TESTERS, World};
 
+mod meddled;
 mod refused;
 
 /// Turns within which anything happens that is waited for.
