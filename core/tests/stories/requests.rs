@@ -170,6 +170,12 @@ fn an_undo_returns_to_the_version_before_without_a_soak_and_stays_there() {
     assert_eq!(world.run(40).phase(), Phase::Promoted);
     let undone = world.wanted().revision;
     world.news.clear();
+    let promoted = world.state.history[0].at;
+    assert_eq!(
+        world.state.undo(),
+        Some(Request::on(Verb::Undo, &undone, promoted)),
+        "of this promotion"
+    );
 
     world.request = Some(Request::new(Verb::Undo, &undone).to_string());
     let last = world.run(40);

@@ -367,6 +367,13 @@ fn passed_without_a_route(approval: Approval) -> World {
 #[test]
 fn a_person_is_asked_when_the_verdict_falls_whatever_the_route_does() {
     let asked = |world: &World| times_told(world, "AwaitingApproval");
+    let mut judged = with_stable(&[(20, 600)]);
+    judged.spec.rollout.approval = Approval::Manual;
+    judged.want("v2", HEALTHY);
+    judged.live(20);
+    assert!(blocks(&judged) > 1, "it is judged");
+    assert_eq!(asked(&judged), 0, "nobody is asked before the verdict");
+
     let mut world = passed_without_a_route(Approval::Manual);
     assert_eq!(asked(&world), 1, "{:?}", world.news);
 
@@ -381,6 +388,7 @@ fn a_person_is_asked_when_the_verdict_falls_whatever_the_route_does() {
 #[test]
 fn a_canary_that_has_passed_waits_for_its_route_and_is_watched_meanwhile() {
     let mut world = passed_without_a_route(Approval::Automatic);
+    assert_eq!(times_told(&world, "AwaitingApproval"), 0, "{:?}", world.news);
     world.gateway = true;
     assert_eq!(world.run(10).phase(), Phase::Promoted);
 
@@ -640,13 +648,13 @@ fn a_promotion_waits_for_no_pods_that_an_autoscaler_asks_for_meanwhile() {
     world.settle();
     let ready = world.workloads[&world.wanted().revision].ready;
     assert!(ready < 2, "{ready} of 8, and stable has 2");
-    world
-        .workloads
-        .get_mut(&world.wanted().revision)
-        .expect("its pods")
-        .ready = 2;
-    let made = world.plan();
-    assert_eq!(made.news[0].reason, Transition::Promoted);
+    let canary = world.wanted().revision;
+    for (ready, is_promoted) in [(1, false), (2, true)] {
+        world.workloads.get_mut(&canary).expect("its pods").ready = ready;
+        let made = world.plan();
+        let told = made.news.iter().any(|news| news.reason == Transition::Promoted);
+        assert_eq!(told, is_promoted, "{ready} ready");
+    }
 }
 
 #[test]
@@ -710,4 +718,23 @@ fn metrics_that_were_never_there_begin_no_judgement_and_are_asked_for_in_a_while
     assert_eq!((stage(&world), blocks(&world)), (Some(Stage::Soaking), 0));
     // A quarter of a block: Prometheus is in trouble.
     assert_eq!(plan.look_again, SignedDuration::from_secs(10));
+}
+
+#[test]
+fn a_canary_that_is_ready_again_before_its_route_is_has_its_whole_deadline_the_next_time() {
+    let mut world = with_stable(&[(20, 60)]);
+    world.want("v2", HEALTHY);
+    world.gateway = false;
+    until(&mut world, is_at(Stage::Shifting));
+    let canary = world.wanted().revision;
+    for (ready, is_counted) in [(1, false), (0, true), (1, false)] {
+        world.workloads.get_mut(&canary).expect("its pods").ready = ready;
+        drop(world.turn(usize::MAX));
+        let unready_since = world
+            .state
+            .canary
+            .as_ref()
+            .and_then(|canary| canary.unready_since);
+        assert_eq!(unready_since.is_some(), is_counted, "{ready} ready");
+    }
 }
