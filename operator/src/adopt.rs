@@ -7,14 +7,14 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, ListParams, Patch};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{Error, is_not_found};
-use crate::release::{FIELD_MANAGER, Identity};
+use crate::release::{Identity, patch_params};
 
 /// Lets a new release own the Deployments and Services that bear its label and a name that it gives, and that nobody else
 /// controls.
@@ -54,17 +54,13 @@ where
         let change = json!({"metadata": {
             "uid": left.uid(), "resourceVersion": left.resource_version(), "ownerReferences": owners,
         }});
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.into()),
-            ..PatchParams::default()
-        };
         tracing::info!(
             release = id.key(),
             kind,
             name,
             "taken over from a release of the same name"
         );
-        match api.patch(&name, &params, &Patch::Merge(change)).await {
+        match api.patch(&name, &patch_params(), &Patch::Merge(change)).await {
             Err(error) if is_not_found(&error) => {}
             done => drop(done.map_err(Error::api(format!("take over the {kind} {name}")))?),
         }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::Resource;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch};
 use serde_json::json;
 use serin_core::crd::ModelReleaseSpec;
 use serin_core::plan::Action;
@@ -13,7 +13,7 @@ use crate::build;
 use crate::configuration::{Contents, copy};
 use crate::context::Context;
 use crate::error::{Error, gone, is_not_found};
-use crate::release::{FIELD_MANAGER, Identity};
+use crate::release::{Identity, patch_params};
 use crate::route::{self, apply};
 
 /// Carries out one action.
@@ -55,14 +55,7 @@ async fn deploy(
 ) -> Result<(), Error> {
     let Some(model) = &spec.model else { return Ok(()) };
     let name = id.revision_name(revision);
-    let service = build::revision_service(id, &spec.serving.port, revision);
-    let service = apply(
-        &api::<Service>(id, ctx),
-        &name,
-        &service,
-        "the revision's Service",
-    )
-    .await?;
+    let service = route::serve_at(&spec.serving.port, id, revision, ctx).await?;
     Box::pin(copy(id, revision, contents, &service, ctx)).await?;
     let deployment = build::deployment(id, spec, model, revision, replicas);
     apply(
@@ -79,11 +72,10 @@ async fn deploy(
 async fn scale(id: &Identity, revision: &Revision, replicas: i32, ctx: &Context) -> Result<(), Error> {
     let name = id.revision_name(revision);
     let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.into()),
-        ..PatchParams::default()
-    };
-    match api::<Deployment>(id, ctx).patch(&name, &params, &patch).await {
+    match api::<Deployment>(id, ctx)
+        .patch(&name, &patch_params(), &patch)
+        .await
+    {
         Err(error) if is_not_found(&error) && replicas == 0 => Ok(()),
         done => done
             .map(|_| ())

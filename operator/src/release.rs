@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
-use kube::api::{ApiResource, GroupVersionKind};
+use kube::api::{ApiResource, GroupVersionKind, PatchParams};
 pub(crate) use serin_core::crd::RELEASE_LABEL;
 use serin_core::revision::Revision;
 
@@ -18,6 +18,14 @@ pub(crate) const COPY_ANNOTATION: &str = "serin.dev/copy-of";
 pub(crate) const ASKED_AT: &str = "serin.dev/asked-at";
 /// Finalizer that takes the traffic away before the pods.
 pub(crate) const FINALIZER: &str = "serin.dev/traffic-first";
+
+/// A patch of fields that the operator does not own by itself, in its name.
+pub(crate) fn patch_params() -> PatchParams {
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PatchParams::default()
+    }
+}
 
 /// Where a release lives and what its objects are called.
 #[derive(Clone, Debug)]

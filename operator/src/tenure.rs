@@ -79,7 +79,7 @@ impl Tenure {
     }
 
     /// Waits until it is over, however often it is renewed meanwhile.
-    async fn is_over(&self) {
+    async fn until_over(&self) {
         while let Some(left) = self.left() {
             sleep(left).await;
         }
@@ -137,7 +137,7 @@ where
         // It may wait for a connection, and must not be sent when it has one at last. The clock is asked each time: a process
         // that was frozen may hear of its connection before it hears that the term is over.
         let (tenure, over) = (self.tenure.clone(), self.tenure.clone());
-        let mut over = Box::pin(async move { over.is_over().await });
+        let mut over = Box::pin(async move { over.until_over().await });
         let mut sent = Box::pin(self.inner.call(request));
         let sent = poll_fn(move |cx| {
             if over.as_mut().poll(cx).is_ready() || !tenure.holds() {

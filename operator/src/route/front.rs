@@ -162,13 +162,22 @@ pub(crate) async fn serve(
     };
     let known = read(id, ctx).await?;
     let ports = port_names(&pods);
-    let told = known.port(revision).into_iter().chain([&*spec.serving.port]);
-    let port = told.into_iter().find(|told| ports.contains(told));
+    let mut told = known.port(revision).into_iter().chain([&*spec.serving.port]);
+    let port = told.find(|told| ports.contains(told));
     let port = port.or(ports.first().copied()).unwrap_or(&spec.serving.port);
+    serve_at(port, id, revision, ctx).await.map(drop)
+}
+
+/// The same, at this port of the pods.
+pub(crate) async fn serve_at(
+    port: &str,
+    id: &Identity,
+    revision: &Revision,
+    ctx: &Context,
+) -> Result<Service, Error> {
     let service = build::revision_service(id, port, revision);
-    apply(&services(id, ctx), &name, &service, "the revision's Service")
-        .await
-        .map(drop)
+    let name = id.revision_name(revision);
+    apply(&services(id, ctx), &name, &service, "the revision's Service").await
 }
 
 /// The names of the ports of the pods of a Deployment.

@@ -15,7 +15,7 @@ use super::{FROM, made_from};
 use crate::build::SERVICE_PORT;
 use crate::context::Context;
 use crate::error::{Error, is_not_found};
-use crate::release::{FIELD_MANAGER, Identity, RELEASE_LABEL, http_route};
+use crate::release::{FIELD_MANAGER, Identity, RELEASE_LABEL, http_route, patch_params};
 
 /// Position of the rule with the weights in a route of the operator's.
 const MAIN: usize = 0;
@@ -516,11 +516,7 @@ async fn existing_rule(
         "metadata": { "resourceVersion": route.metadata.resource_version },
         "spec": { "rules": route.data.pointer("/spec/rules") },
     });
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.into()),
-        ..PatchParams::default()
-    };
-    api.patch(&existing.name, &params, &Patch::Merge(change))
+    api.patch(&existing.name, &patch_params(), &Patch::Merge(change))
         .await
         .map(drop)
 }

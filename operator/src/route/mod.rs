@@ -22,7 +22,7 @@ use serin_core::revision::Revision;
 use serin_core::status::conditions::whole_second;
 
 use self::front::Services;
-pub(crate) use self::front::{Selected, serve};
+pub(crate) use self::front::{Selected, serve, serve_at};
 use crate::context::Context;
 use crate::error::Error;
 use crate::release::{FIELD_MANAGER, Identity};

@@ -94,6 +94,23 @@ impl World {
     }
 }
 
+/// A world in which a first version serves.
+async fn serving(server: &ApiServer, namespace: &str, route: &'static str) -> World {
+    let mut world = World::new(server, namespace.into(), route, Calls::new(None)).await;
+    world.does(Deed::Want("healthy-1")).await;
+    world.until_serving("healthy-1").await;
+    world
+}
+
+/// A server that knows the Gateway API; none where there is no program for it.
+async fn server() -> Option<ApiServer> {
+    let server = ApiServer::start().await.unwrap()?;
+    serin_testkit::install(server.client(), serin_testkit::routes())
+        .await
+        .unwrap();
+    Some(server)
+}
+
 fn condition<'a>(status: &'a ModelReleaseStatus, type_: &str) -> Option<&'a Condition> {
     let mut conditions = status.conditions.iter();
     conditions.find(|condition| condition.type_ == type_)
@@ -141,9 +158,7 @@ async fn a_life_behind_ingresses() {
     let Some(server) = ApiServer::start().await.unwrap() else {
         return;
     };
-    let mut world = World::new(&server, "ingresses".into(), INGRESS, Calls::new(None)).await;
-    world.does(Deed::Want("healthy-1")).await;
-    world.until_serving("healthy-1").await;
+    let mut world = serving(&server, "ingresses", INGRESS).await;
     let first = stable(&world.status().await);
     let main = Some(ours(NAME, &json!({})));
     assert_eq!(world.ingress(NAME).await, main);
@@ -282,12 +297,7 @@ async fn rules(world: &World) -> Value {
 
 #[tokio::test]
 async fn a_life_with_a_door_for_testers() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
-    serin_testkit::install(server.client(), serin_testkit::routes())
-        .await
-        .unwrap();
+    let Some(server) = server().await else { return };
     let mut world = World::new(&server, "testers".into(), TESTERS, Calls::new(None)).await;
     // A route of the release's name that somebody else made is left alone, also by a version that is withdrawn. Handed
     // over it goes on as it was until there is something to serve.
@@ -386,9 +396,7 @@ async fn a_life_without_a_gateway() {
     let Some(server) = ApiServer::start().await.unwrap() else {
         return;
     };
-    let mut world = World::new(&server, "pods".into(), PODS, Calls::new(None)).await;
-    world.does(Deed::Want("healthy-1")).await;
-    world.until_serving("healthy-1").await;
+    let mut world = serving(&server, "pods", PODS).await;
     let first = stable(&world.status().await);
     assert_eq!(world.selector().await, Some(selects(&first)));
 
@@ -558,9 +566,7 @@ async fn behind_an_empty_stable_service_no_canary_begins_and_a_promotion_is_poss
     let Some(server) = ApiServer::start().await.unwrap() else {
         return;
     };
-    let mut world = World::new(&server, "empty".into(), INGRESS, Calls::new(None)).await;
-    world.does(Deed::Want("healthy-1")).await;
-    world.until_serving("healthy-1").await;
+    let mut world = serving(&server, "empty", INGRESS).await;
     world.down = Some("healthy-1");
     world.does(Deed::Want("healthy-2")).await;
     let status = world

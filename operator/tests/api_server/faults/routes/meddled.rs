@@ -3,15 +3,13 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use serde_json::json;
 use serin_core::crd::ModelRelease;
-use serin_testkit::ApiServer;
 
-use super::{canary, selects, stable};
-use crate::faults::calls::Calls;
+use super::{canary, selects, server, serving, stable};
 use crate::faults::world::{Deed, GATEWAY, INGRESS, NAME, PODS, World};
 
 impl World {
@@ -24,22 +22,6 @@ impl World {
             .unwrap();
         all.into_iter().map(|pods| pods.metadata.generation).collect()
     }
-}
-
-/// A world in which a first version serves.
-async fn serving(server: &ApiServer, namespace: &str, route: &'static str) -> World {
-    let mut world = World::new(server, namespace.into(), route, Calls::new(None)).await;
-    world.does(Deed::Want("healthy-1")).await;
-    world.until_serving("healthy-1").await;
-    world
-}
-
-async fn server() -> Option<ApiServer> {
-    let server = ApiServer::start().await.unwrap()?;
-    serin_testkit::install(server.client(), serin_testkit::routes())
-        .await
-        .unwrap();
-    Some(server)
 }
 
 #[tokio::test]
@@ -106,14 +88,7 @@ async fn what_a_release_of_the_name_left_behind_serves_on_and_belongs_to_the_new
     world.does(Deed::Delete).await;
     world.turn().await;
     assert_eq!(world.api().get_opt(NAME).await.unwrap(), None);
-    let new = ModelRelease {
-        metadata: ObjectMeta {
-            name: Some(NAME.into()),
-            ..ObjectMeta::default()
-        },
-        spec: old.spec,
-        status: None,
-    };
+    let new = ModelRelease::new(NAME, old.spec);
     let new = world.api().create(&PostParams::default(), &new).await.unwrap();
     world.until_serving("healthy-1").await;
     let after = deployments.get(&name).await.unwrap();

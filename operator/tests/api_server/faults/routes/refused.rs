@@ -11,10 +11,9 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use serin_core::crd::REQUEST_ANNOTATION;
 use serin_core::plan::{Phase, Reason};
-use serin_testkit::ApiServer;
 use tokio::time::{sleep, timeout};
 
-use super::{condition, selects, stable};
+use super::{condition, selects, server, serving, stable};
 use crate::faults::calls::Calls;
 use crate::faults::world::{Deed, GATEWAY, NAME, PODS, World};
 
@@ -36,12 +35,7 @@ impl World {
 
 #[tokio::test]
 async fn a_service_of_the_same_name_is_neither_taken_nor_removed() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
-    serin_testkit::install(server.client(), serin_testkit::routes())
-        .await
-        .unwrap();
+    let Some(server) = server().await else { return };
     for (namespace, route) in [("theirs-gateway", GATEWAY), ("theirs-pods", PODS)] {
         let mut world = World::new(&server, namespace.into(), route, Calls::new(None)).await;
         let theirs = json!({
@@ -68,19 +62,12 @@ async fn a_service_of_the_same_name_is_neither_taken_nor_removed() {
 
 #[tokio::test]
 async fn the_stable_service_sends_to_the_port_of_those_whom_it_selects() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
-    serin_testkit::install(server.client(), serin_testkit::routes())
-        .await
-        .unwrap();
+    let Some(server) = server().await else { return };
     let renamed = json!({"spec": {"serving": {"port": "web", "template": {"spec": {"containers": [
         {"name": "server", "image": "server:1", "ports": [{"name": "web", "containerPort": 8082}]},
     ]}}}}});
 
-    let mut world = World::new(&server, "ports-gateway".into(), GATEWAY, Calls::new(None)).await;
-    world.does(Deed::Want("healthy-1")).await;
-    world.until_serving("healthy-1").await;
+    let mut world = serving(&server, "ports-gateway", GATEWAY).await;
     assert_eq!(world.port().await, "http");
     world.edit(renamed.clone()).await;
     world.does(Deed::Want("healthy-2")).await;
@@ -104,9 +91,7 @@ async fn the_stable_service_sends_to_the_port_of_those_whom_it_selects() {
     assert_eq!(world.port().await, "http", "spec says another");
 
     // One Service cannot send to both.
-    let mut world = World::new(&server, "ports-pods".into(), PODS, Calls::new(None)).await;
-    world.does(Deed::Want("healthy-1")).await;
-    world.until_serving("healthy-1").await;
+    let mut world = serving(&server, "ports-pods", PODS).await;
     let first = stable(&world.status().await);
     world.edit(renamed).await;
     world.does(Deed::Want("healthy-2")).await;
@@ -164,15 +149,8 @@ async fn cap(world: &World, revision: &str) {
 
 #[tokio::test]
 async fn a_policy_that_refuses_more_pods_keeps_nothing_else_from_happening() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
-    serin_testkit::install(server.client(), serin_testkit::routes())
-        .await
-        .unwrap();
-    let mut world = World::new(&server, "capped".into(), GATEWAY, Calls::new(None)).await;
-    world.does(Deed::Want("healthy-1")).await;
-    world.until_serving("healthy-1").await;
+    let Some(server) = server().await else { return };
+    let mut world = serving(&server, "capped", GATEWAY).await;
     let first = stable(&world.status().await);
     cap(&world, &first).await;
 
