@@ -27,8 +27,9 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// A real API server over a real etcd. Both end, and their files go, when it is dropped.
 ///
-/// No controller runs: no pod is ever started, nothing that is owned is collected.
+/// No controller runs unless it is asked for: no pod is ever started, nothing that is owned is collected.
 pub struct ApiServer {
+    kube: PathBuf,
     client: Client,
     config: serde_json::Value,
     port: u16,
@@ -99,6 +100,22 @@ impl ApiServer {
         [self.server.process(), self.store.process()]
     }
 
+    /// Runs the controller of autoscalers, which knows the kinds that are installed by now. It ends when it is dropped.
+    ///
+    /// Errors: it cannot be started.
+    pub fn autoscale(&self) -> Result<Autoscaler> {
+        let args = [
+            "kube-controller-manager".into(),
+            format!("--kubeconfig={}", self.kubeconfig()?.display()),
+            "--controllers=horizontal-pod-autoscaler-controller".into(),
+            format!("--horizontal-pod-autoscaler-sync-period={POLL:?}"),
+            "--leader-elect=false".into(),
+            "--secure-port=0".into(),
+        ];
+        let name = "kube-controller-manager";
+        Server::start(name, &self.kube, args, self.folder.path()).map(Autoscaler)
+    }
+
     async fn with(kube: &Path, etcd: &Path) -> Result<Self> {
         let folder = TempDir::new().context("cannot create a temporary directory")?;
         let (store_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
@@ -134,6 +151,7 @@ impl ApiServer {
         let client = client?;
         install(client.clone(), definition()).await?;
         Ok(Self {
+            kube: kube.into(),
             client,
             config,
             port,
@@ -141,6 +159,16 @@ impl ApiServer {
             store,
             folder,
         })
+    }
+}
+
+/// The real controller of autoscalers.
+pub struct Autoscaler(Server);
+
+impl Autoscaler {
+    /// The end of its log, for an error message.
+    pub fn tail(&self) -> String {
+        self.0.tail()
     }
 }
 

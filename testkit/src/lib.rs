@@ -6,7 +6,7 @@ mod samples;
 mod server;
 mod stand_ins;
 
-pub use self::api_server::{ApiServer, install};
+pub use self::api_server::{ApiServer, Autoscaler, install};
 pub use self::relay::Relay;
 pub use self::samples::{Served, answer};
-pub use self::stand_ins::{accept, front, http_route, routes, run_pods, run_replicas};
+pub use self::stand_ins::{accept, front, http_route, pod_metrics, routes, run_pods, run_replicas};

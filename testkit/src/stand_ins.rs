@@ -19,17 +19,30 @@ pub fn http_route() -> ApiResource {
 
 /// The definition of `HTTPRoute`, with whatever fields.
 pub fn routes() -> CustomResourceDefinition {
+    definition("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
+}
+
+/// What a metrics server knows of a pod: kept as an object, for whoever asks is answered the same.
+pub fn pod_metrics() -> CustomResourceDefinition {
+    definition("metrics.k8s.io", "v1beta1", "PodMetrics", "pods")
+}
+
+/// A kind with whatever fields.
+fn definition(group: &str, version: &str, kind: &str, plural: &str) -> CustomResourceDefinition {
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {
-            "name": "httproutes.gateway.networking.k8s.io",
-            "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/gateway-api"},
+            "name": format!("{plural}.{group}"),
+            "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes/enhancements/pull/1111"},
         },
         "spec": {
-            "group": "gateway.networking.k8s.io", "scope": "Namespaced",
-            "names": {"kind": "HTTPRoute", "plural": "httproutes", "singular": "httproute", "listKind": "HTTPRouteList"},
+            "group": group, "scope": "Namespaced",
+            "names": {
+                "kind": kind, "listKind": format!("{kind}List"),
+                "plural": plural, "singular": kind.to_lowercase(),
+            },
             "versions": [{
-                "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                "name": version, "served": true, "storage": true, "subresources": {"status": {}},
                 "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
             }],
         },

@@ -5,13 +5,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use serin_core::crd::{ModelReleaseSpec, ModelReleaseStatus};
+use serin_core::crd::ModelReleaseSpec;
 use serin_core::plan::Phase;
 use serin_core::revision::Asked;
 use serin_testkit::ApiServer;
 
-use crate::faults::calls::Calls;
-use crate::faults::world::{Deed, GATEWAY, NAME, World};
+use crate::faults::world::{Deed, GATEWAY, NAME, World, server};
 
 /// A pod spec that reads the ConfigMaps `limits`, `free` and, where it is there, `flags`, and what `more` says.
 fn pod(more: &Value) -> Value {
@@ -29,23 +28,12 @@ fn pod(more: &Value) -> Value {
 }
 
 async fn world(server: &ApiServer, namespace: &str, more: &Value) -> World {
-    serin_testkit::install(server.client(), serin_testkit::routes())
-        .await
-        .unwrap();
-    let world = World::new(server, namespace.into(), GATEWAY, Calls::new(None)).await;
+    let world = World::undisturbed(server, namespace, GATEWAY).await;
     let serving = json!({
         "template": {"spec": pod(more)}, "unversioned": [{"kind": "ConfigMap", "name": "free"}],
     });
     world.edit(json!({"spec": {"serving": serving}})).await;
     world
-}
-
-async fn turns(world: &mut World, number: usize) -> ModelReleaseStatus {
-    for _ in 0..number {
-        world.turn().await;
-    }
-    assert!(world.failures.is_empty(), "{:?}", world.failures);
-    world.shown().await.0.unwrap().status.unwrap_or_default()
 }
 
 /// What the pods of a revision read: the names in their template.
@@ -89,14 +77,12 @@ fn writes(world: &World, from: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn a_change_of_what_pods_read_is_a_canary_and_what_serves_keeps_what_it_had() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
+    let Some(server) = server().await else { return };
     let mut world = world(&server, "configured", &json!([])).await;
     world.holds("limits", "20").await;
     world.holds("free", "1").await;
     world.does(Deed::Want("healthy-1")).await;
-    let status = turns(&mut world, 6).await;
+    let status = world.turns(6).await;
     assert_eq!(status.phase, Phase::Promoted, "{status:?}");
     let before = revision_of(status.stable.as_ref());
     let copy = |revision: &str, of: &str| format!("{NAME}-{revision}-{of}");
@@ -127,11 +113,11 @@ async fn a_change_of_what_pods_read_is_a_canary_and_what_serves_keeps_what_it_ha
         .patch("limits", &PatchParams::default(), &Patch::Merge(relabelled))
         .await
         .unwrap();
-    turns(&mut world, 3).await;
+    world.turns(3).await;
     assert_eq!(writes(&world, calls), [""; 0]);
 
     world.holds("limits", "30").await;
-    let status = turns(&mut world, 6).await;
+    let status = world.turns(6).await;
     let after = revision_of(status.canary.as_ref().map(|canary| &canary.arm));
     assert_ne!(after, before);
     assert_eq!(revision_of(status.stable.as_ref()), before);
@@ -145,7 +131,7 @@ async fn a_change_of_what_pods_read_is_a_canary_and_what_serves_keeps_what_it_ha
     );
 
     world.holds("limits", "20").await;
-    let status = turns(&mut world, 6).await;
+    let status = world.turns(6).await;
     assert_eq!(status.canary, None);
     assert_eq!(revision_of(status.stable.as_ref()), before);
     let reasons: Vec<_> = status
@@ -157,7 +143,7 @@ async fn a_change_of_what_pods_read_is_a_canary_and_what_serves_keeps_what_it_ha
 
     // One that was optional and missing is there now.
     world.holds("flags", "on").await;
-    let status = turns(&mut world, 3).await;
+    let status = world.turns(3).await;
     let flagged = revision_of(status.canary.as_ref().map(|canary| &canary.arm));
     assert_eq!(
         held(&world, &copy(&flagged, "flags")).await.as_deref(),
@@ -168,21 +154,19 @@ async fn a_change_of_what_pods_read_is_a_canary_and_what_serves_keeps_what_it_ha
 
 #[tokio::test]
 async fn a_return_to_an_earlier_configuration_needs_no_soak_and_finds_its_content() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
+    let Some(server) = server().await else { return };
     let mut world = world(&server, "returned", &json!([])).await;
     world.holds("limits", "20").await;
     world.does(Deed::Want("healthy-1")).await;
-    let before = revision_of(turns(&mut world, 6).await.stable.as_ref());
+    let before = revision_of(world.turns(6).await.stable.as_ref());
     world.holds("limits", "30").await;
-    let status = turns(&mut world, 22).await;
+    let status = world.turns(22).await;
     let after = revision_of(status.stable.as_ref());
     assert_ne!(after, before, "{status:?}");
     world.holds("limits", "20").await;
-    let status = turns(&mut world, 2).await;
+    let status = world.turns(2).await;
     assert!(status.canary.as_ref().is_some_and(|canary| canary.trusted));
-    let status = turns(&mut world, 5).await;
+    let status = world.turns(5).await;
     assert_eq!(revision_of(status.stable.as_ref()), before);
     assert_eq!(
         held(&world, &format!("{NAME}-{before}-limits")).await.as_deref(),
@@ -192,9 +176,7 @@ async fn a_return_to_an_earlier_configuration_needs_no_soak_and_finds_its_conten
 
 #[tokio::test]
 async fn a_secret_is_part_of_a_version_and_shown_nowhere() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
+    let Some(server) = server().await else { return };
     let volume = json!([{"name": "token", "secret": {"secretName": "token"}}]);
     let mut world = world(&server, "secret", &volume).await;
     world.holds("limits", "20").await;
@@ -208,7 +190,7 @@ async fn a_secret_is_part_of_a_version_and_shown_nowhere() {
         .await
         .unwrap();
     world.does(Deed::Want("healthy-1")).await;
-    let status = turns(&mut world, 6).await;
+    let status = world.turns(6).await;
     let before = revision_of(status.stable.as_ref());
     let copy = format!("{NAME}-{before}-token");
     assert_eq!(read_by(&world, &before).await[3], copy);
@@ -221,7 +203,7 @@ async fn a_secret_is_part_of_a_version_and_shown_nowhere() {
         .patch("token", &PatchParams::default(), &Patch::Merge(changed))
         .await
         .unwrap();
-    let status = turns(&mut world, 3).await;
+    let status = world.turns(3).await;
     let after = revision_of(status.canary.as_ref().map(|canary| &canary.arm));
     assert_ne!(after, before);
     // Nor can what is shown be made of it by somebody who tries passwords: the key is needed.
@@ -249,7 +231,7 @@ async fn a_secret_is_part_of_a_version_and_shown_nowhere() {
 
     // What is gone is named; the trial goes on.
     secrets.delete("token", &DeleteParams::default()).await.unwrap();
-    let status = turns(&mut world, 20).await;
+    let status = world.turns(20).await;
     assert_eq!(revision_of(status.stable.as_ref()), after, "{status:?}");
     assert_eq!(status.phase, Phase::Held);
     assert_eq!(
@@ -257,15 +239,13 @@ async fn a_secret_is_part_of_a_version_and_shown_nowhere() {
         "the pods' configuration is incomplete: there is no Secret token beside the release: create it"
     );
     let calls = world.calls.names().len();
-    turns(&mut world, 3).await;
+    world.turns(3).await;
     assert_eq!(writes(&world, calls), [""; 0]);
 }
 
 #[tokio::test]
 async fn an_operator_that_begins_to_look_at_configuration_adopts_what_is_there() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
+    let Some(server) = server().await else { return };
     let mut world = world(&server, "adopted", &json!([])).await;
     world.does(Deed::Want("healthy-1")).await;
     let release = world.shown().await.0.unwrap();
@@ -274,13 +254,13 @@ async fn an_operator_that_begins_to_look_at_configuration_adopts_what_is_there()
     let stable = json!({"version": bare.name, "digest": bare.digest, "revision": bare.revision});
     world.tell(json!({"status": {"stable": stable}})).await;
     world.holds("limits", "20").await;
-    let status = turns(&mut world, 6).await;
+    let status = world.turns(6).await;
     assert_eq!(revision_of(status.stable.as_ref()), bare.revision.as_str());
     assert_eq!((status.canary.as_ref(), status.history.len()), (None, 0));
     let adopted = status.adopted.expect("what was there is adopted");
     assert_eq!(adopted.revision, bare.revision.as_str());
     world.holds("limits", "30").await;
-    let status = turns(&mut world, 3).await;
+    let status = world.turns(3).await;
     let after = revision_of(status.canary.as_ref().map(|canary| &canary.arm));
     assert_eq!(
         held(&world, &format!("{NAME}-{after}-limits")).await.as_deref(),

@@ -3,6 +3,7 @@
 //!
 //! The API server is real. Pods, gateway and clock follow by turns, so that two runs can be compared at all.
 
+mod autoscaler;
 mod calls;
 mod configuration;
 mod routes;
@@ -18,7 +19,7 @@ use serin_testkit::ApiServer;
 use tokio::time::sleep;
 
 use crate::faults::calls::{Calls, Fate};
-use crate::faults::world::{Deed, GATEWAY, INGRESS, PODS, START, TURN, World};
+use crate::faults::world::{Deed, GATEWAY, INGRESS, PODS, START, TURN, World, server};
 
 /// Runs at once: more only wait for the API server.
 const CONCURRENCY: usize = 12;
@@ -198,12 +199,7 @@ fn differences(path: &str, one: &Value, other: &Value, found: &mut Vec<String>) 
 
 /// Tells each story once undisturbed and once with each of the faults that are chosen by fate and call.
 async fn changes_nothing(stories: &[Story], is_chosen: impl Fn(Fate, &str) -> bool) {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
-    serin_testkit::install(server.client(), serin_testkit::routes())
-        .await
-        .unwrap();
+    let Some(server) = server().await else { return };
     let mut wrong = Vec::new();
     for story in stories {
         let undisturbed = tell(&server, story, None).await;
@@ -322,13 +318,8 @@ async fn at_any_call(name: &str) {
 #[tokio::test]
 async fn a_look_at_an_object_that_is_outdated_makes_no_call_and_reads_it_when_the_watch_does_not_come_up() {
     const COME_UP: Duration = Duration::from_secs(30);
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
-    serin_testkit::install(server.client(), serin_testkit::routes())
-        .await
-        .unwrap();
-    let mut world = World::new(&server, "outdated".into(), GATEWAY, Calls::new(None)).await;
+    let Some(server) = server().await else { return };
+    let mut world = World::undisturbed(&server, "outdated", GATEWAY).await;
     world.does(Deed::Want("healthy-1")).await;
     for _ in 0..4 {
         world.turn().await;

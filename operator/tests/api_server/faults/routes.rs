@@ -10,41 +10,14 @@ use serin_core::crd::{Condition, ModelReleaseStatus};
 use serin_core::plan::{Phase, Stage};
 use serin_testkit::ApiServer;
 
-use crate::faults::calls::Calls;
-use crate::faults::world::{Deed, INGRESS, NAME, PODS, TESTERS, World};
+use crate::faults::world::{Deed, INGRESS, NAME, PODS, TESTERS, World, server};
 
 mod meddled;
 mod refused;
 
-/// Turns within which anything happens that is waited for.
-const SOON: usize = 40;
 const CANARY: &str = "recommender-canary";
 
 impl World {
-    async fn status(&self) -> ModelReleaseStatus {
-        self.api().get(NAME).await.unwrap().status.unwrap_or_default()
-    }
-
-    /// Turns until something is so.
-    async fn until(&mut self, what: &str, is_so: impl Fn(&ModelReleaseStatus) -> bool) -> ModelReleaseStatus {
-        for _ in 0..SOON {
-            self.turn().await;
-            let status = self.status().await;
-            if is_so(&status) {
-                return status;
-            }
-        }
-        panic!("{what}: not within {SOON} turns: {:#?}", self.status().await);
-    }
-
-    async fn until_soaking(&mut self, step: usize) -> ModelReleaseStatus {
-        self.until("it soaks", |status| {
-            let canary = status.canary.as_ref();
-            canary.is_some_and(|canary| canary.stage == Stage::Soaking && canary.step == step)
-        })
-        .await
-    }
-
     async fn until_serving(&mut self, version: &str) {
         self.until(&format!("{version} serves"), |status| {
             let stable = status.stable.as_ref();
@@ -96,19 +69,10 @@ impl World {
 
 /// A world in which a first version serves.
 async fn serving(server: &ApiServer, namespace: &str, route: &'static str) -> World {
-    let mut world = World::new(server, namespace.into(), route, Calls::new(None)).await;
+    let mut world = World::undisturbed(server, namespace, route).await;
     world.does(Deed::Want("healthy-1")).await;
     world.until_serving("healthy-1").await;
     world
-}
-
-/// A server that knows the Gateway API; none where there is no program for it.
-async fn server() -> Option<ApiServer> {
-    let server = ApiServer::start().await.unwrap()?;
-    serin_testkit::install(server.client(), serin_testkit::routes())
-        .await
-        .unwrap();
-    Some(server)
 }
 
 fn condition<'a>(status: &'a ModelReleaseStatus, type_: &str) -> Option<&'a Condition> {
@@ -155,9 +119,7 @@ fn weight(weight: &str) -> Value {
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "a whole life, step by step")]
 async fn a_life_behind_ingresses() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
+    let Some(server) = server().await else { return };
     let mut world = serving(&server, "ingresses", INGRESS).await;
     let first = stable(&world.status().await);
     let main = Some(ours(NAME, &json!({})));
@@ -298,7 +260,7 @@ async fn rules(world: &World) -> Value {
 #[tokio::test]
 async fn a_life_with_a_door_for_testers() {
     let Some(server) = server().await else { return };
-    let mut world = World::new(&server, "testers".into(), TESTERS, Calls::new(None)).await;
+    let mut world = World::undisturbed(&server, "testers", TESTERS).await;
     // A route of the release's name that somebody else made is left alone, also by a version that is withdrawn. Handed
     // over it goes on as it was until there is something to serve.
     let theirs = json!({
@@ -393,9 +355,7 @@ async fn a_life_with_a_door_for_testers() {
 
 #[tokio::test]
 async fn a_life_without_a_gateway() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
+    let Some(server) = server().await else { return };
     let mut world = serving(&server, "pods", PODS).await;
     let first = stable(&world.status().await);
     assert_eq!(world.selector().await, Some(selects(&first)));
@@ -515,11 +475,9 @@ const QUIRKS: [(&str, &str, &str, &str); 5] = [
 
 #[tokio::test]
 async fn what_ingress_nginx_would_drop_is_refused_and_goes_on_when_it_is_mended() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
+    let Some(server) = server().await else { return };
     for (number, (rule, annotations, quirk, words)) in QUIRKS.into_iter().enumerate() {
-        let mut world = World::new(&server, format!("quirk-{number}"), INGRESS, Calls::new(None)).await;
+        let mut world = World::undisturbed(&server, &format!("quirk-{number}"), INGRESS).await;
         let [path, path_type, service] = rule.split(' ').collect::<Vec<_>>()[..] else {
             panic!("{rule}");
         };
@@ -563,9 +521,7 @@ async fn what_ingress_nginx_would_drop_is_refused_and_goes_on_when_it_is_mended(
 
 #[tokio::test]
 async fn behind_an_empty_stable_service_no_canary_begins_and_a_promotion_is_possible() {
-    let Some(server) = ApiServer::start().await.unwrap() else {
-        return;
-    };
+    let Some(server) = server().await else { return };
     let mut world = serving(&server, "empty", INGRESS).await;
     world.down = Some("healthy-1");
     world.does(Deed::Want("healthy-2")).await;

@@ -22,7 +22,8 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use serin_core::crd::{ModelRelease, REQUEST_ANNOTATION};
+use serin_core::crd::{ModelRelease, ModelReleaseStatus, REQUEST_ANNOTATION};
+use serin_core::plan::Stage;
 use serin_operator::{Archive, Context, Metrics, reconcile};
 use serin_testkit::{ApiServer, Served};
 use tokio::task::AbortHandle;
@@ -36,6 +37,8 @@ pub(crate) const TURN: i64 = 5;
 pub(crate) const START: i64 = 1_800_000_000;
 /// Requests a second.
 const RATE: i64 = 200;
+/// Turns within which anything happens that is waited for.
+const SOON: usize = 40;
 /// Looks that one turn may need to get over one fault.
 const PATIENCE: usize = 4;
 
@@ -95,7 +98,21 @@ impl Drop for World {
     }
 }
 
+/// A server that knows the Gateway API; none where there is no program for it.
+pub(crate) async fn server() -> Option<ApiServer> {
+    let server = ApiServer::start().await.unwrap()?;
+    serin_testkit::install(server.client(), serin_testkit::routes())
+        .await
+        .unwrap();
+    Some(server)
+}
+
 impl World {
+    /// A world in which every call arrives and is answered.
+    pub(crate) async fn undisturbed(server: &ApiServer, namespace: &str, route: &'static str) -> Self {
+        Self::new(server, namespace.into(), route, Calls::new(None)).await
+    }
+
     /// A namespace with a release that asks for nothing yet.
     pub(crate) async fn new(
         server: &ApiServer,
@@ -199,7 +216,7 @@ impl World {
     }
 
     pub(crate) async fn does(&self, deed: Deed) {
-        let status = self.api().get(NAME).await.unwrap().status.unwrap_or_default();
+        let status = self.status().await;
         let wish = match deed {
             Deed::Want(version) => json!({"spec": {"model": model(version)}}),
             Deed::Supersede(version) => {
@@ -266,6 +283,43 @@ impl World {
         self.follow().await;
     }
 
+    /// Turns of which no look ends with an error; what is written then.
+    pub(crate) async fn turns(&mut self, number: usize) -> ModelReleaseStatus {
+        for _ in 0..number {
+            Box::pin(self.turn()).await;
+        }
+        assert!(self.failures.is_empty(), "{:?}", self.failures);
+        self.status().await
+    }
+
+    pub(crate) async fn status(&self) -> ModelReleaseStatus {
+        self.api().get(NAME).await.unwrap().status.unwrap_or_default()
+    }
+
+    /// Turns until something is so.
+    pub(crate) async fn until(
+        &mut self,
+        what: &str,
+        is_so: impl Fn(&ModelReleaseStatus) -> bool,
+    ) -> ModelReleaseStatus {
+        for _ in 0..SOON {
+            self.turn().await;
+            let status = self.status().await;
+            if is_so(&status) {
+                return status;
+            }
+        }
+        panic!("{what}: not within {SOON} turns: {:#?}", self.status().await);
+    }
+
+    pub(crate) async fn until_soaking(&mut self, step: usize) -> ModelReleaseStatus {
+        self.until("it soaks", |status| {
+            let canary = status.canary.as_ref();
+            canary.is_some_and(|canary| canary.stage == Stage::Soaking && canary.step == step)
+        })
+        .await
+    }
+
     /// Pods start, the gateway accepts, and requests are answered until the next turn.
     async fn follow(&self) {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
@@ -318,7 +372,7 @@ impl World {
     }
 
     /// Percent of the requests that go to each revision, over whatever stands; what carries it follows on the way.
-    async fn shares(&self) -> HashMap<String, i64> {
+    pub(crate) async fn shares(&self) -> HashMap<String, i64> {
         if [GATEWAY, TESTERS].contains(&self.route) {
             return self.by_gateway().await;
         }

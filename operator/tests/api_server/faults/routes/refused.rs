@@ -14,7 +14,6 @@ use serin_core::plan::{Phase, Reason};
 use tokio::time::{sleep, timeout};
 
 use super::{condition, selects, server, serving, stable};
-use crate::faults::calls::Calls;
 use crate::faults::world::{Deed, GATEWAY, NAME, PODS, World};
 
 impl World {
@@ -37,7 +36,7 @@ impl World {
 async fn a_service_of_the_same_name_is_neither_taken_nor_removed() {
     let Some(server) = server().await else { return };
     for (namespace, route) in [("theirs-gateway", GATEWAY), ("theirs-pods", PODS)] {
-        let mut world = World::new(&server, namespace.into(), route, Calls::new(None)).await;
+        let mut world = World::undisturbed(&server, namespace, route).await;
         let theirs = json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME},
             "spec": {"selector": {"app": "theirs"}, "ports": [{"port": 80}]},
