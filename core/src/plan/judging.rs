@@ -8,8 +8,8 @@ use super::telling::{inconclusive, observing, outcome, waiting};
 use super::{Because, Canary, MetricsSeen, News, Soak, Stage, Transition, wish};
 use crate::counters::{self, Closed, Cut, Series, Witness};
 use crate::judge::{
-    self, Arm, Beside, Block, Change, Checkpoint, Consequence, Figure, Health, Kind, Late, Run, Settings,
-    Traffic, Verdict,
+    self, Arm, Beside, Block, Change, Checkpoint, Consequence, Figure, Health, Kind, Late, PromoteReason,
+    Run, Settings, Traffic, Verdict,
 };
 use crate::policy::Policy;
 use crate::record::{Began, Entry, Looked};
@@ -71,10 +71,17 @@ impl Judged {
         latest.is_some_and(|look| match look.verdict.consequence() {
             // A canary that keeps its traffic is watched as long as it has it.
             Consequence::None | Consequence::Hold => false,
-            Consequence::Promote => !self.waits,
+            Consequence::Promote => !self.waits && lets_pass(look, &self.soak),
             Consequence::RollBack => true,
         })
     }
+}
+
+/// Whether the canary passes its step by this look. The end of the whole soak is none before the end of the step's own:
+/// time that an earlier step took beyond what it had to is no time at this weight.
+fn lets_pass(look: &judge::Look, soak: &Soak) -> bool {
+    let by_time = look.verdict == Verdict::Promote(PromoteReason::ClassicPass);
+    look.verdict.consequence() == Consequence::Promote && (!by_time || soak.observed >= soak.required)
 }
 
 /// Why the last block says nothing of the canary; none when it does.
@@ -126,17 +133,17 @@ impl Look<'_> {
         if !waits || !self.awaits_approval(canary) || !self.is_last_step(canary) {
             return None;
         }
-        let promotes = |look: &&judge::Look| look.verdict.consequence() == Consequence::Promote;
-        let run = judged.run.as_ref()?;
-        let look = run.latest().filter(promotes)?;
-        let before = self.state.canary.as_ref()?.run.as_ref().and_then(Judgement::run);
-        if before
-            .as_ref()
-            .and_then(Run::latest)
-            .is_some_and(|look| promotes(&look))
-        {
+        let passes = |run: &Run, canary: &Canary| {
+            let at = run.latest().zip(canary.soak);
+            at.is_some_and(|(look, soak)| lets_pass(look, &soak))
+        };
+        let run = judged.run.as_ref().filter(|run| passes(run, canary))?;
+        let before = self.state.canary.as_ref()?;
+        let asked = before.run.as_ref().and_then(Judgement::run);
+        if asked.is_some_and(|run| passes(&run, before)) {
             return None;
         }
+        let look = run.latest()?;
         let why = outcome(look, look.verdict, run.settings()).message;
         Some(news(
             &canary.version.revision,
@@ -189,12 +196,11 @@ impl Look<'_> {
     /// Does what the latest look says about a canary that is ready and has its weight.
     fn heed(&self, canary: &Canary, run: &Run, look: &judge::Look, blind: Option<Because>) -> Move {
         let stay = |because| Move::stay(self.with(canary.clone()), because);
-        match look.verdict {
-            Verdict::Promote(_) | Verdict::Inconclusive(_, Consequence::Promote) => {
-                return self.passed(canary, outcome(look, look.verdict, run.settings()));
-            }
-            Verdict::Inconclusive(reason, _) => return stay(Because::Inconclusive(inconclusive(reason))),
-            Verdict::Collecting | Verdict::Hold(_) | Verdict::Abort(_) => {}
+        if canary.soak.is_some_and(|soak| lets_pass(look, &soak)) {
+            return self.passed(canary, outcome(look, look.verdict, run.settings()));
+        }
+        if let Verdict::Inconclusive(reason, _) = look.verdict {
+            return stay(Because::Inconclusive(inconclusive(reason)));
         }
         if let Some(blind) = blind {
             return stay(blind);

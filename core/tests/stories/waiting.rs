@@ -364,6 +364,40 @@ fn passed_without_a_route(approval: Approval) -> World {
     world
 }
 
+/// At the last step, of half a minute, after a first one that had to wait for requests a quarter of a minute longer.
+fn late(approval: Approval) -> World {
+    let mut world = with_stable(&[(20, 60), (50, 30)]);
+    world.spec.rollout.approval = approval;
+    world.spec.analysis.min_requests = 1500;
+    world.want("v2", HEALTHY);
+    until(&mut world, |world| times_told(world, "StepPassed") > 0);
+    assert_eq!(blocks(&world), 15);
+    until(&mut world, is_at(Stage::Soaking));
+    world
+}
+
+#[test]
+fn what_a_step_took_too_long_is_not_taken_off_the_next() {
+    let mut world = late(Approval::Automatic);
+    let before = blocks(&world);
+    assert_eq!(world.run(10).phase(), Phase::Promoted);
+    assert_eq!(shares(&world)[before..], [0.5; 6], "half a minute");
+
+    let mut world = late(Approval::Manual);
+    let last = world.run(5);
+    assert_eq!(last.because.reason(), "Observing", "{}", last.because);
+    assert_eq!(
+        times_told(&world, "AwaitingApproval"),
+        0,
+        "nobody is asked so early"
+    );
+    let last = world.run(2);
+    assert_eq!(last.because.reason(), "AwaitingApproval", "{}", last.because);
+    assert_eq!(times_told(&world, "AwaitingApproval"), 1);
+    world.live(5);
+    assert_eq!(times_told(&world, "AwaitingApproval"), 1);
+}
+
 #[test]
 fn a_person_is_asked_when_the_verdict_falls_whatever_the_route_does() {
     let asked = |world: &World| times_told(world, "AwaitingApproval");
