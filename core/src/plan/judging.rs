@@ -133,17 +133,14 @@ impl Look<'_> {
         if !waits || !self.awaits_approval(canary) || !self.is_last_step(canary) {
             return None;
         }
-        let passes = |run: &Run, canary: &Canary| {
-            let at = run.latest().zip(canary.soak);
-            at.is_some_and(|(look, soak)| lets_pass(look, &soak))
-        };
-        let run = judged.run.as_ref().filter(|run| passes(run, canary))?;
+        let run = judged.run.as_ref()?;
+        let look = run.latest().filter(|look| lets_pass(look, &judged.soak))?;
         let before = self.state.canary.as_ref()?;
-        let asked = before.run.as_ref().and_then(Judgement::run);
-        if asked.is_some_and(|run| passes(&run, before)) {
+        let run_before = before.run.as_ref().and_then(Judgement::run);
+        let asked = run_before.as_ref().and_then(Run::latest).zip(before.soak);
+        if asked.is_some_and(|(look, soak)| lets_pass(look, &soak)) {
             return None;
         }
-        let look = run.latest()?;
         let why = outcome(look, look.verdict, run.settings()).message;
         Some(news(
             &canary.version.revision,

@@ -17,7 +17,7 @@ use serin_testkit::Autoscaler;
 use tokio::time::timeout;
 
 use crate::faults::scaling::assert_no_spec_is_ours;
-use crate::faults::world::{Deed, GATEWAY, NAME, World, server};
+use crate::faults::world::{Deed, GATEWAY, NAME, SOON, World, server};
 
 /// What a pod asks for, in thousandths of a core.
 const REQUEST: i64 = 500;
@@ -25,8 +25,6 @@ const REQUEST: i64 = 500;
 const TARGET: i64 = 60;
 /// How long the autoscaler may take to look, also while the machine compiles.
 const DEADLINE: Duration = Duration::from_mins(1);
-/// Turns within which a trial is over.
-const TRIAL: usize = 40;
 
 /// The pods of all versions under a load, and who measures them.
 struct Crowd<'a> {
@@ -169,7 +167,7 @@ impl Crowd<'_> {
     /// Turns until the trial that has begun is over and the pods of before are gone, each followed by a look of the
     /// autoscaler.
     async fn trial(&mut self, size: i32) {
-        for _ in 0..TRIAL {
+        for _ in 0..SOON {
             let status = self.world.turns(1).await;
             self.settles_at(size).await;
             if status.canary.is_none() && self.pods().await.iter().sum::<i32>() == size {

@@ -34,7 +34,9 @@ async fn pods_of(world: &World, revision: &str) -> Option<i32> {
 
 /// The percentage of a revision in the route.
 async fn weight_of(world: &World, revision: &str) -> i64 {
-    world.shares().await.get(revision).copied().unwrap_or(0)
+    let shares = world.shares().await;
+    assert!(!shares.is_empty(), "there is no route");
+    shares.get(revision).copied().unwrap_or(0)
 }
 
 /// Whoever scales has written the number, and the operator nothing of `spec`.

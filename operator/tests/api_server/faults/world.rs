@@ -38,7 +38,7 @@ pub(crate) const START: i64 = 1_800_000_000;
 /// Requests a second.
 const RATE: i64 = 200;
 /// Turns within which anything happens that is waited for.
-const SOON: usize = 40;
+pub(crate) const SOON: usize = 40;
 /// Looks that one turn may need to get over one fault.
 const PATIENCE: usize = 4;
 
