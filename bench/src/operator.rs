@@ -88,7 +88,7 @@ async fn measure(settings: &Settings) -> Result<Page> {
 async fn measure_serin(releases: usize) -> Result<(Contender, Judging)> {
     let bed = Bed::start("serin", releases).await?;
     let prometheus = Prometheus::start().await?;
-    let crowd = Releases::new(bed.server.client(), releases, prometheus.url());
+    let crowd = Releases::new(&bed.server.client(), &["default"], releases, prometheus.url());
     let operator = serin::start(&bed.server.kubeconfig()?)?;
     let contender = bed.follow(&operator, crowd.create(), crowd.all_serve()).await?;
 

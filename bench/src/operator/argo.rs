@@ -52,7 +52,9 @@ impl Rollouts {
     pub(super) fn new(client: Client, count: usize) -> Self {
         let kind = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout");
         let kind = ApiResource::from_gvk_with_plural(&kind, "rollouts");
-        Self(Crowd::new(Api::default_namespaced_with(client, &kind), count))
+        let everywhere = Api::all_with(client.clone(), &kind);
+        let within = vec![Api::default_namespaced_with(client, &kind)];
+        Self(Crowd::of(everywhere, within, count))
     }
 
     /// Creates all of them.
@@ -71,7 +73,7 @@ impl Rollouts {
 fn rollout(name: &str) -> Value {
     json!({
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
-        "metadata": {"name": name, "namespace": "default"},
+        "metadata": {"name": name},
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": {"app": name}},

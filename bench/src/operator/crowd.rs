@@ -5,9 +5,10 @@ use std::fmt::Debug;
 
 use anyhow::{Context as _, Result};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -15,17 +16,45 @@ use super::world::CONCURRENCY;
 
 /// Releases of one kind, told apart by number.
 pub(super) struct Crowd<K> {
-    api: Api<K>,
+    everywhere: Api<K>,
+    /// The namespaces that they are spread over.
+    within: Vec<Api<K>>,
     count: usize,
 }
 
 impl<K> Crowd<K>
 where
-    K: kube::Resource + Clone + Debug + DeserializeOwned + serde::Serialize + Send + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
-    /// So many of them, none made yet.
-    pub(super) fn new(api: Api<K>, count: usize) -> Self {
-        Self { api, count }
+    /// So many of them, spread over these namespaces; none made yet.
+    pub(super) fn new(client: &Client, namespaces: &[&str], count: usize) -> Self {
+        let within = namespaces
+            .iter()
+            .map(|namespace| Api::namespaced(client.clone(), namespace));
+        Self::of(Api::all(client.clone()), within.collect(), count)
+    }
+}
+
+impl<K> Crowd<K> {
+    /// The same, of a kind that is known at run time only.
+    pub(super) fn of(everywhere: Api<K>, within: Vec<Api<K>>, count: usize) -> Self {
+        Self {
+            everywhere,
+            within,
+            count,
+        }
+    }
+}
+
+impl<K> Crowd<K>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + serde::Serialize + Send + 'static,
+{
+    /// The namespace of one.
+    fn home(&self, number: usize) -> Result<&Api<K>> {
+        let turn = number.checked_rem(self.within.len());
+        let home = turn.and_then(|turn| self.within.get(turn));
+        home.context("no namespace to put a release into")
     }
 
     /// Creates all of them, as fast as the API server takes them.
@@ -35,7 +64,7 @@ where
             .map(|number| async move {
                 let object: K = serde_json::from_value(manifest(&name(number)))
                     .context("the release of the bench is malformed")?;
-                let created = self.api.create(&PostParams::default(), &object).await;
+                let created = self.home(number)?.create(&PostParams::default(), &object).await;
                 created.map(drop).context("cannot create a release")
             })
             .buffer_unordered(CONCURRENCY)
@@ -56,7 +85,7 @@ where
     pub(super) async fn change_one(&self, number: usize, patch: &Value) -> Result<()> {
         let patch = Patch::Merge(patch);
         let patched = self
-            .api
+            .home(number)?
             .patch(&name(number), &PatchParams::default(), &patch)
             .await;
         patched.map(drop).context("cannot change a release")
@@ -65,7 +94,7 @@ where
     /// Waits until this holds for one.
     pub(super) async fn one(&self, number: usize, holds: impl Fn(&K) -> bool) -> Result<()> {
         let one = watcher::Config::default().fields(&format!("metadata.name={}", name(number)));
-        let mut changes = std::pin::pin!(watcher(self.api.clone(), one).applied_objects());
+        let mut changes = std::pin::pin!(watcher(self.home(number)?.clone(), one).applied_objects());
         while let Some(release) = changes.next().await {
             if holds(&release.context("cannot watch a release")?) {
                 break;
@@ -78,7 +107,7 @@ where
     pub(super) async fn all(&self, holds: impl Fn(&K) -> bool) -> Result<()> {
         let mut found = BTreeSet::new();
         let mut changes =
-            std::pin::pin!(watcher(self.api.clone(), watcher::Config::default()).applied_objects());
+            std::pin::pin!(watcher(self.everywhere.clone(), watcher::Config::default()).applied_objects());
         while let Some(release) = changes.next().await {
             let release = release.context("cannot watch the releases")?;
             if holds(&release) {

@@ -1,12 +1,14 @@
 //! `serin` as a contender.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::Service;
 use kube::Client;
-use kube::api::Api;
 use serde_json::{Value, json};
-use serin_core::crd::ModelRelease;
+use serin_core::crd::{ModelRelease, RELEASE_LABEL};
+use serin_core::revision::Asked;
 
 use super::crowd::Crowd;
 use super::process::Process;
@@ -31,16 +33,34 @@ pub(super) fn start(kubeconfig: &Path) -> Result<Process> {
 /// Releases that are judged by a Prometheus.
 pub(super) struct Releases {
     crowd: Crowd<ModelRelease>,
+    services: Crowd<Service>,
     prometheus: String,
 }
 
 impl Releases {
-    /// So many of them, none made yet.
-    pub(super) fn new(client: Client, count: usize, prometheus: String) -> Self {
+    /// So many of them, spread over these namespaces; none made yet.
+    pub(super) fn new(client: &Client, namespaces: &[&str], count: usize, prometheus: String) -> Self {
         Self {
-            crowd: Crowd::new(Api::default_namespaced(client), count),
+            crowd: Crowd::new(client, namespaces, count),
+            services: Crowd::new(client, namespaces, count),
             prometheus,
         }
+    }
+
+    /// Makes the Services of all of them beforehand, which the operator makes its own as it finds them: without
+    /// addresses.
+    ///
+    /// Kubernetes 1.34 gives out addresses one after the other, and counts all that are taken for each: giving out
+    /// 20,000 would take longer than everything that is measured.
+    pub(super) async fn make_services(&self) -> Result<()> {
+        let example: ModelRelease = serde_json::from_value(release("example", FIRST, &self.prometheus))
+            .context("the release of the bench is malformed")?;
+        let asked = Asked::of(&example.spec).context("the release of the bench asks for no model")?;
+        let revision = asked.version(&BTreeMap::new()).revision;
+        self.services.create(|name| service(name, name)).await?;
+        self.services
+            .create(|name| service(&format!("{name}-{revision}"), name))
+            .await
     }
 
     /// Creates all of them.
@@ -108,11 +128,20 @@ fn wish(version: &str) -> Value {
     json!({"spec": {"model": {"version": version}}})
 }
 
+/// A Service of a release that leads nowhere yet.
+fn service(name: &str, release: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name, "labels": {RELEASE_LABEL: release}},
+        "spec": {"clusterIP": "None"},
+    })
+}
+
 /// The manifest of a release.
 pub(super) fn release(name: &str, version: &str, prometheus: &str) -> Value {
     json!({
         "apiVersion": "serin.dev/v1alpha1", "kind": "ModelRelease",
-        "metadata": {"name": name, "namespace": "default"},
+        "metadata": {"name": name},
         "spec": {
             "model": {
                 "version": version, "uri": "file:///models/1/",
