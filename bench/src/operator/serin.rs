@@ -128,12 +128,12 @@ fn wish(version: &str) -> Value {
     json!({"spec": {"model": {"version": version}}})
 }
 
-/// A Service of a release that leads nowhere yet.
+/// A Service without an address of its own. One that selects nothing would be for addresses of both families.
 fn service(name: &str, release: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": name, "labels": {RELEASE_LABEL: release}},
-        "spec": {"clusterIP": "None"},
+        "spec": {"clusterIP": "None", "selector": {RELEASE_LABEL: release}},
     })
 }
 
