@@ -51,7 +51,7 @@ pub struct Metrics {
     registry: Registry,
     reconciles: Histogram,
     errors: Family<ReasonLabel, Counter>,
-    /// Looks that are due and wait for their turn.
+    /// Looks that have begun and wait for their turn.
     pub(crate) waiting: Gauge,
     /// Looks whose turn it is.
     pub(crate) working: Gauge,
@@ -150,7 +150,7 @@ impl Metrics {
         );
         self.registry.register(
             "serin_reconcile_waiting",
-            "Looks that are due and wait for their turn",
+            "Looks that have begun, of which there are at most 256, and wait for their turn",
             self.waiting.clone(),
         );
         self.registry.register(

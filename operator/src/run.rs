@@ -15,7 +15,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, DynamicObject};
 use kube::client::ClientBuilder;
 use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
-use kube::runtime::controller::Controller;
+use kube::runtime::controller::{self, Controller};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, reflector, watcher};
@@ -43,6 +43,10 @@ use crate::route::{Selected, ingress};
 use crate::serve::router;
 use crate::tenure::{Guard, Tenure};
 
+/// Looks that have begun at once. Each holds the release as it was shown then: of thousands that are due together, as after
+/// a start, there would be two copies each. Far more than [work](crate::context) at once, for those that wait for a
+/// Prometheus that hangs must not hold up the others.
+const BEGUN: u16 = 256;
 /// How long the API server may take to begin an answer, and may then leave it without another word. It gives up calls
 /// itself after a minute; what takes longer than this is rather on a connection that the network has lost.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -227,6 +231,7 @@ async fn control(
     let [known, met, fronted] = [(); 3].map(|()| ctx.releases.clone());
 
     Controller::for_stream(releases, ctx.releases.clone())
+        .with_config(controller::Config::default().concurrency(BEGUN))
         .owns_stream(workloads)
         .owns_stream(services)
         .watches_stream_with(routes, move |route| carried_by(&known, &route), http_route())
@@ -385,11 +390,22 @@ fn pages() -> watcher::Config {
     watcher::Config::default().page_size(50).timeout(WATCH)
 }
 
-/// Drops what nobody reads and what is as large as the rest: who wrote which field, and the manifest once more.
+/// Drops what nobody reads and what is as large as the rest: who wrote which field, the manifest once more, and the room
+/// that lists were given to grow into.
 fn slim(release: &mut DeserializeGuard<ModelRelease>) {
     const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-    release.managed_fields_mut().clear();
-    release.annotations_mut().remove(LAST_APPLIED);
+    let meta = release.meta_mut();
+    meta.managed_fields = None;
+    meta.annotations = meta.annotations.take().and_then(|mut annotations| {
+        annotations.remove(LAST_APPLIED);
+        (!annotations.is_empty()).then_some(annotations)
+    });
+    let Ok(release) = &mut release.0 else { return };
+    release.spec.rollout.steps.shrink_to_fit();
+    if let Some(status) = &mut release.status {
+        status.conditions.shrink_to_fit();
+        status.history.shrink_to_fit();
+    }
 }
 
 /// A look is due when somebody else changed the release, or it has come to another stage. What every look writes down

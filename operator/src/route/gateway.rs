@@ -2,7 +2,6 @@
 //! that are read are named here, none else.
 
 use futures::future::try_join;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
@@ -62,16 +61,16 @@ fn routes(id: &Identity, ctx: &Context) -> Api<DynamicObject> {
     Api::namespaced_with(ctx.client.clone(), &id.namespace, &http_route())
 }
 
-/// An `HTTPRoute`, as far as it matters.
+/// An `HTTPRoute`, as far as it matters. One is kept for each release: lists take no more room than they need.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     generation: Option<i64>,
     /// The Gateways that it names itself.
-    gateways: Vec<Listener>,
+    gateways: Box<[Listener]>,
     /// Where it is one of the operator's: what it was made from, and what it says.
     own: Option<Own>,
-    rules: Vec<Rule>,
-    parents: Vec<Parent>,
+    rules: Box<[Rule]>,
+    parents: Box<[Parent]>,
 }
 
 /// Whether the operator may write a route: it is named and labelled after its release.
@@ -82,7 +81,8 @@ fn is_own(route: &DynamicObject) -> bool {
 /// A route of the operator's.
 #[derive(Clone, Debug)]
 struct Own {
-    owners: Vec<OwnerReference>,
+    /// The `uid`s of its owners.
+    owners: Box<[String]>,
     /// See [`FROM`].
     made_from: Option<String>,
     /// Its spec: as text, which is small, for it is read with a look only.
@@ -93,7 +93,7 @@ struct Own {
 #[derive(Clone, Debug)]
 struct Rule {
     name: String,
-    backends: Vec<(String, i32)>,
+    backends: Box<[(String, i32)]>,
 }
 
 /// What a route is attached to: a Gateway, or one listener of it.
@@ -108,7 +108,7 @@ struct Listener {
 #[derive(Clone, Debug)]
 struct Parent {
     listener: Listener,
-    conditions: Vec<Condition>,
+    conditions: Box<[Condition]>,
 }
 
 #[derive(Clone, Debug)]
@@ -166,7 +166,11 @@ impl Route {
             generation: route.metadata.generation,
             gateways: list(&route.data, "/spec/parentRefs").map(listener).collect(),
             own: is_own(route).then(|| Own {
-                owners: route.owner_references().to_vec(),
+                owners: route
+                    .owner_references()
+                    .iter()
+                    .map(|owner| owner.uid.clone())
+                    .collect(),
                 made_from: route.annotations().get(FROM).cloned(),
                 spec: route.data.get("spec").map(Value::to_string).unwrap_or_default(),
             }),
@@ -306,7 +310,7 @@ impl Route {
 
 impl Own {
     fn is_owned_by(&self, id: &Identity) -> bool {
-        self.owners.iter().any(|owner| owner.uid == id.owner.uid)
+        self.owners.contains(&id.owner.uid)
     }
 
     /// Whether it says what the operator would write, beside what the API server completes.
