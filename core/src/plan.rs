@@ -383,6 +383,22 @@ impl State {
         Some(Request::on(Verb::Undo, stable, past.at))
     }
 
+    /// Whether a plan can do nothing but take the canary back, because that is under way or asked for: a policy [to go
+    /// back by](Policy::to_go_back) is enough for it.
+    pub fn goes_back(&self, asked: Option<&Result<Request, RequestError>>) -> bool {
+        let Some(canary) = &self.canary else { return false };
+        let is_abort = |request: &Request| {
+            request.verb == Verb::Abort && request.is_of(canary) && !self.has_answered(&request.to_string())
+        };
+        canary.stage == Stage::RollingBack || matches!(asked, Some(Ok(request)) if is_abort(request))
+    }
+
+    /// Whether the last request that was answered is this one.
+    fn has_answered(&self, request: &str) -> bool {
+        let answered = self.answered.as_ref();
+        answered.is_some_and(|answer| answer.request == request)
+    }
+
     /// The weight that the current step asks for.
     fn asked_weight(policy: &Policy, canary: &Canary) -> Percent {
         policy

@@ -91,7 +91,8 @@ impl Carrier {
     }
 }
 
-/// A release's `spec`, checked. Nothing in it can be wrong any more.
+/// A release's `spec`, checked. Nothing in it can be wrong any more, unless it is only [to go back
+/// by](Policy::to_go_back).
 #[derive(Debug)]
 pub struct Policy {
     /// What is asked for, if anything.
@@ -108,7 +109,7 @@ pub struct Policy {
     pub carrier: Carrier,
     /// Whether testers have a door to the canary.
     pub testers: bool,
-    /// At least one; weights rise.
+    /// At least one, unless it is only to go back by; weights rise.
     pub steps: Vec<Step>,
     /// What a newer version does to a canary.
     pub on_new_version: OnNewVersion,
@@ -275,6 +276,26 @@ impl Policy {
     /// The API server has refused most wrong manifests before; what it cannot know (a gate that does not compile, a
     /// port that no container has) and what an older definition let through is refused here.
     pub fn new(name: &str, spec: &ModelReleaseSpec) -> Result<Self, SpecError> {
+        let right = Self::to_go_back(name, spec)?;
+        check_model(spec)?;
+        check_template(spec)?;
+        check_prometheus(spec)?;
+        let steps = steps(spec)?;
+        Ok(Self {
+            closed_gates: closed_gates(spec)?,
+            judge: settings(spec, &steps)?,
+            steps,
+            progress_deadline: positive("spec.rollout.progressDeadline", right.progress_deadline)?,
+            interval: positive("spec.analysis.interval", right.interval)?,
+            ..right
+        })
+    }
+
+    /// What is enough to take a canary back, of a `spec` that may be wrong elsewhere: whom traffic goes to then, and
+    /// over what. It has no steps and no gates, and judges by nothing that `spec` says.
+    ///
+    /// Errors: not even that is known.
+    pub fn to_go_back(name: &str, spec: &ModelReleaseSpec) -> Result<Self, SpecError> {
         if name.len() > NAME_MAX_LENGTH {
             return Err(SpecError::Name(name.to_owned()));
         }
@@ -284,30 +305,22 @@ impl Policy {
                 spec.rollout.canary_replicas,
             ));
         }
-        let carrier = carrier(spec)?;
-        check_model(spec)?;
-        check_template(spec)?;
-        check_prometheus(spec)?;
-        let steps = steps(spec)?;
         Ok(Self {
             asked: Asked::of(spec),
-            closed_gates: closed_gates(spec)?,
+            closed_gates: Vec::new(),
             selector: format!("{RELEASE_LABEL}={name}"),
             replicas: spec.serving.replicas,
             canary_replicas: spec.rollout.canary_replicas,
-            carrier,
+            carrier: carrier(spec)?,
             testers: spec.route.testers().is_some(),
-            judge: settings(spec, &steps)?,
-            steps,
+            steps: Vec::new(),
             on_new_version: spec.rollout.on_new_version,
             approval: spec.rollout.approval,
-            progress_deadline: positive(
-                "spec.rollout.progressDeadline",
-                spec.rollout.progress_deadline.get(),
-            )?,
+            progress_deadline: spec.rollout.progress_deadline.get(),
             rollback_window: spec.rollout.rollback_window,
-            interval: positive("spec.analysis.interval", spec.analysis.interval.get())?,
+            interval: spec.analysis.interval.get(),
             warm_up: spec.analysis.warm_up.get(),
+            judge: Settings::default(),
             paused: spec.paused,
         })
     }

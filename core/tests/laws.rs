@@ -187,6 +187,39 @@ fn check_testers(made: &Plan, split: &Split) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Abort is one plan away from every state; and a spec that is wrong where no way back leads takes a canary back as a right
+/// one does.
+fn check_going_back(
+    world: &World,
+    made: &Plan,
+    policy: &Policy,
+    seen: &Observed,
+) -> Result<(), TestCaseError> {
+    let way_back = Policy::to_go_back("recommender", &world.spec).expect("the world's spec is right");
+    if world.state.goes_back(seen.request.as_ref()) {
+        prop_assert_eq!(&plan(&way_back, &world.state, seen, world.now), made);
+    }
+    let Some(canary) = &world.state.canary else {
+        return Ok(());
+    };
+    let asked = Observed {
+        request: Some(Ok(canary.request(Verb::Abort))),
+        ..seen.clone()
+    };
+    // Here trials begin within one tick of the clock, and a request that was answered is not answered again.
+    let state = State {
+        answered: None,
+        ..world.state.clone()
+    };
+    let aborted = plan(policy, &state, &asked, world.now);
+    let withdrawn = aborted.wished_split(policy);
+    prop_assert_eq!(withdrawn.weight(&canary.version.revision), 0);
+    prop_assert_eq!(withdrawn.testers(), None);
+    prop_assert!(state.goes_back(asked.request.as_ref()));
+    prop_assert_eq!(plan(&way_back, &state, &asked, world.now), aborted);
+    Ok(())
+}
+
 /// What is promoted can carry everything, and what it takes the place of can still do so.
 fn check_promotion(
     world: &World,
@@ -232,22 +265,7 @@ fn check(world: &World, made: &Plan) -> Result<(), TestCaseError> {
     prop_assert!(total == 0 || total == 100, "weights add up to {total}");
     check_testers(made, &split)?;
 
-    // Abort is one plan away from every state.
-    if let Some(canary) = &world.state.canary {
-        let asked = Observed {
-            request: Some(Ok(canary.request(Verb::Abort))),
-            ..seen.clone()
-        };
-        // Here trials begin within one tick of the clock, and a request that was answered is not answered again.
-        let state = State {
-            answered: None,
-            ..world.state.clone()
-        };
-        let aborted = plan(&policy, &state, &asked, world.now);
-        let withdrawn = aborted.wished_split(&policy);
-        prop_assert_eq!(withdrawn.weight(&canary.version.revision), 0);
-        prop_assert_eq!(withdrawn.testers(), None);
-    }
+    check_going_back(world, made, &policy, &seen)?;
     check_promotion(world, made, &policy, &seen)?;
     // Stable is never scaled to nothing while traffic may point at it, unless that is what is asked for. Behind one
     // Service pods are the weights: to take some away that have no part is to take away their traffic, and they answer

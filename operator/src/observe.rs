@@ -10,7 +10,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use serin_core::configuration::Configuration;
 use serin_core::crd::{ModelRelease, ModelReleaseSpec, REQUEST_ANNOTATION};
-use serin_core::plan::{MetricsSeen, Observed, Stage, State, Workload, time_before};
+use serin_core::plan::{MetricsSeen, Observed, Request, RequestError, Stage, State, Workload, time_before};
 use serin_core::policy::Policy;
 use serin_core::revision::Revision;
 
@@ -32,7 +32,6 @@ pub(crate) struct Objects {
 impl Objects {
     /// These, with what the metrics showed and what a person asked for.
     pub(crate) fn beside(self, release: &ModelRelease, metrics: MetricsSeen) -> Observed {
-        let asked = release.annotations().get(REQUEST_ANNOTATION);
         let at_last = release
             .status
             .as_ref()
@@ -45,9 +44,15 @@ impl Objects {
             configuration: self.configuration,
             has_new_spec: at_last != release.metadata.generation,
             metrics,
-            request: asked.map(|text| text.parse()),
+            request: request(release),
         }
     }
+}
+
+/// What a person asks for by annotation.
+pub(crate) fn request(release: &ModelRelease) -> Option<Result<Request, RequestError>> {
+    let asked = release.annotations().get(REQUEST_ANNOTATION);
+    asked.map(|text| text.parse())
 }
 
 /// What watches have shown; none where one of them does not know.
@@ -256,6 +261,10 @@ pub(crate) async fn metrics(
     let (Stage::Soaking, Some(soak)) = (canary.stage, canary.soak) else {
         return MetricsSeen::NotAsked;
     };
+    // Whatever it says changes nothing, and it may take long.
+    if state.goes_back(request(release).as_ref()) {
+        return MetricsSeen::NotAsked;
+    }
     // Before the end of the block under way there is nothing to learn.
     if now.duration_since(soak.block_from) < policy.interval {
         return MetricsSeen::NotAsked;

@@ -11,16 +11,16 @@ use kube::runtime::finalizer::{Error as Failed, Event, finalizer};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
 use serde::Deserialize as _;
-use serin_core::crd::{ModelRelease, Route};
-use serin_core::plan::{self, Action};
-use serin_core::policy::{Fault, Policy};
+use serin_core::crd::{ModelRelease, ModelReleaseStatus, Route};
+use serin_core::plan::{self, Action, State};
+use serin_core::policy::{Fault, Policy, SpecError};
 use serin_core::status;
 
 use crate::adopt::adopt;
 use crate::configuration::Contents;
 use crate::context::{Context, Turn};
 use crate::error::Error;
-use crate::observe::{glance, metrics, read};
+use crate::observe::{glance, metrics, read, request};
 use crate::perform::perform;
 use crate::record::{record, remember, tell};
 use crate::release::{FINALIZER, Identity};
@@ -36,29 +36,27 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Brings one release one move closer to its spec.
 ///
 /// Effects come before the status. A crash in between repeats the effects, which are idempotent: it can make a
-/// release slower, never faster. A `spec` that cannot be carried out changes nothing but the conditions. Watches tell
-/// when there is nothing to do, without a call; whatever moves the release is planned on what was read for it.
+/// release slower, never faster. A `spec` that cannot be carried out changes nothing but the conditions; a canary is taken
+/// back all the same. Watches tell when there is nothing to do, without a call; whatever moves the release is planned on
+/// what was read for it.
 ///
 /// Errors: the look is repeated with growing pauses; traffic stays where it was.
 async fn look(release: &ModelRelease, ctx: &Context, turn: &mut Turn<'_>) -> Result<Next, Error> {
     let id = identity(release)?;
     let now = (ctx.clock)();
     let before = release.status.clone().unwrap_or_default();
-    let policy = match Policy::new(&id.name, &release.spec) {
-        Ok(policy) => policy,
+    let generation = release.metadata.generation;
+    let stalled = |status: &_, wrong: &SpecError| {
+        status::stalled(status, wrong.fault(), wrong.to_string(), generation, now)
+    };
+    let state = status::state(&before);
+    let (policy, wrong) = match policy(&id, release, &state) {
+        Ok(found) => found,
         Err(wrong) => {
-            let stalled = status::stalled(
-                &before,
-                wrong.fault(),
-                wrong.to_string(),
-                release.metadata.generation,
-                now,
-            );
-            record(&stalled, release, &id, ctx).await?;
+            record(&stalled(&before, &wrong), release, &id, ctx).await?;
             return Ok(Next::await_change());
         }
     };
-    let state = status::state(&before);
     let metrics = metrics(release, &id, &policy, &state, ctx, now, turn).await;
 
     let glanced = glance(&id, &release.spec, ctx, now).await?;
@@ -91,7 +89,6 @@ async fn look(release: &ModelRelease, ctx: &Context, turn: &mut Turn<'_>) -> Res
             }
         }
     }
-    let generation = release.metadata.generation;
     let status = if is_done {
         remember(&plan, &id, ctx).await?;
         tell(&plan.news, release, &id, ctx, now).await?;
@@ -99,9 +96,16 @@ async fn look(release: &ModelRelease, ctx: &Context, turn: &mut Turn<'_>) -> Res
     } else {
         before
     };
-    let status = match &refused {
-        None => status,
-        Some((_, words)) => status::stalled(&status, Fault::ObjectRefused, words.clone(), generation, now),
+    let status = match (&refused, &wrong) {
+        (Some((_, words)), _) => {
+            status::stalled(&status, Fault::ObjectRefused, words.clone(), generation, now)
+        }
+        // It says what to mend, and goes back all the same.
+        (None, Some(wrong)) => ModelReleaseStatus {
+            phase: status.phase,
+            ..stalled(&status, wrong)
+        },
+        (None, None) => status,
     };
     record(&status, release, &id, ctx).await?;
     if is_done {
@@ -113,6 +117,22 @@ async fn look(release: &ModelRelease, ctx: &Context, turn: &mut Turn<'_>) -> Res
         )),
         Some((error, _)) if error.is_final() => Ok(Next::requeue(LONGEST_PAUSE)),
         Some((error, _)) => Err(error),
+    }
+}
+
+/// What `spec` asks for. Where it is wrong and the release only goes back, as much of it as that needs, and what is wrong.
+///
+/// Errors: nothing can be done before it is mended.
+fn policy(
+    id: &Identity,
+    release: &ModelRelease,
+    state: &State,
+) -> Result<(Policy, Option<SpecError>), SpecError> {
+    match Policy::new(&id.name, &release.spec) {
+        Err(wrong) if state.goes_back(request(release).as_ref()) => {
+            Policy::to_go_back(&id.name, &release.spec).map(|policy| (policy, Some(wrong)))
+        }
+        found => found.map(|policy| (policy, None)),
     }
 }
 

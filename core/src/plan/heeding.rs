@@ -25,12 +25,7 @@ impl Look<'_> {
             Ok(request) => (request.to_string(), Some(&request.revision)),
             Err(wrong) => (wrong.0.clone(), None),
         };
-        if self
-            .state
-            .answered
-            .as_ref()
-            .is_some_and(|answer| answer.request == text)
-        {
+        if self.state.has_answered(&text) {
             return None;
         }
         let heard = match asked {

@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use serin_core::crd::REQUEST_ANNOTATION;
+use serin_core::crd::{ModelReleaseStatus, REQUEST_ANNOTATION};
 use serin_core::plan::{Phase, Reason};
 use tokio::time::{sleep, timeout};
 
@@ -168,4 +168,42 @@ async fn a_policy_that_refuses_more_pods_keeps_nothing_else_from_happening() {
     world.edit(json!({"spec": {"serving": {"replicas": 4}}})).await;
     world.turn().await;
     assert_eq!(world.replicas(&first).await, 4);
+}
+
+/// The gate that every version has to pass.
+fn gate(require: &str) -> Value {
+    json!({"spec": {"gates": [{"name": "rmse", "require": require}]}})
+}
+
+#[tokio::test]
+async fn a_spec_that_is_wrong_keeps_nobody_from_an_abort() {
+    let Some(server) = server().await else { return };
+    for (namespace, route) in [("wrong-gateway", GATEWAY), ("wrong-pods", PODS)] {
+        let mut world = serving(&server, namespace, route).await;
+        let first = stable(&world.status().await);
+        world.does(Deed::Want("healthy-2")).await;
+        world.until_soaking(0).await;
+        world.edit(gate("evidence.rmse <")).await;
+        let is_wrong = |status: &ModelReleaseStatus| {
+            condition(status, "Stalled").is_some_and(|stalled| stalled.reason == "InvalidGate")
+        };
+        let held = world.until("spec is refused", is_wrong).await;
+        assert_eq!(held.phase, Phase::Held);
+        let shares = world.shares().await;
+        assert_eq!(world.turns(3).await, held, "nothing else is done");
+        assert_eq!(world.shares().await, shares);
+
+        world.does(Deed::Abort).await;
+        let ended = world
+            .until("it is rolled back", |status| status.canary.is_none())
+            .await;
+        assert_eq!(ended.history[0].outcome.reason, Reason::Aborted);
+        assert!(is_wrong(&ended), "and what to mend is still said");
+        assert_eq!(world.shares().await.get(&first), Some(&100));
+
+        world.edit(gate("evidence.rmse < 2.0")).await;
+        world
+            .until("spec is right again", |status| status.phase == Phase::RolledBack)
+            .await;
+    }
 }
