@@ -50,7 +50,7 @@ const CHECKS: [(&str, &[&str]); 3] = [
 /// Errors: the first check that fails, by name.
 pub(crate) fn run(settings: &Settings, progress: &Progress) -> Result<()> {
     cluster::down(settings, progress)?;
-    preflight::check(settings, progress, Provider::detect())?;
+    preflight::check(settings, progress, Some(Provider::detect()))?;
     let world = World::build(settings, progress)?;
     for (what, arguments) in CHECKS {
         progress.say(format!("── {what}: cargo {}", arguments.join(" ")));

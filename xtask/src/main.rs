@@ -167,6 +167,7 @@ fn perform(task: Task, settings: &Settings, progress: &Progress) -> Result<()> {
         }
         Task::Cluster(ClusterVerb::Status { output }) => status(settings, output),
         Task::Tools(BuildVerb::Build) => {
+            preflight::check(settings, progress, None)?;
             let tools = Tools::new(settings, progress);
             Tool::ALL
                 .iter()
@@ -184,6 +185,7 @@ fn perform(task: Task, settings: &Settings, progress: &Progress) -> Result<()> {
 }
 
 fn build_images(settings: &Settings, progress: &Progress) -> Result<()> {
+    preflight::check(settings, progress, None)?;
     let images = images::Images::new(settings, progress);
     images.compile()?;
     for image in Image::STACK.iter().chain(&Image::OWN) {

@@ -105,14 +105,15 @@ const BUILD_NEEDS: [Need; 5] = [
     },
 ];
 
-/// Checks the host, and installs Debian packages that are missing when that is all that is missing.
+/// Checks the host, and installs Debian packages that are missing when that is all that is missing. Without a provider
+/// of a cluster, for what builds alone need.
 ///
 /// Errors: one message that lists every problem with its remedy. Nothing was changed then.
-pub(crate) fn check(settings: &Settings, progress: &Progress, provider: Provider) -> Result<()> {
+pub(crate) fn check(settings: &Settings, progress: &Progress, provider: Option<Provider>) -> Result<()> {
     let step = progress.step("look at this machine");
     let packages = missing_packages(settings, progress, provider)?;
     let mut problems = Vec::new();
-    if provider == Provider::Local {
+    if provider == Some(Provider::Local) {
         problems.extend(rights());
         problems.extend(ports::conflicts(cluster::ports()));
     }
@@ -147,13 +148,13 @@ pub(crate) fn check(settings: &Settings, progress: &Progress, provider: Provider
 fn missing_packages(
     settings: &Settings,
     progress: &Progress,
-    provider: Provider,
+    provider: Option<Provider>,
 ) -> Result<BTreeSet<&'static str>> {
     let tools = Tools::new(settings, progress);
     let mut wanted: Vec<&Need> = IMAGE_NEEDS.iter().collect();
     match provider {
-        Provider::Local => wanted.extend(&CLUSTER_NEEDS),
-        Provider::Kind => {}
+        Some(Provider::Local) => wanted.extend(&CLUSTER_NEEDS),
+        Some(Provider::Kind) | None => {}
     }
     for tool in Tool::ALL {
         if tools.is_missing(tool)? {

@@ -56,7 +56,7 @@ pub(super) fn up(settings: &Settings, progress: &Progress) -> Result<Cluster> {
         progress.say("  a cluster that is not whole was found: it is removed first");
         down(settings, progress)?;
     }
-    preflight::check(settings, progress, Provider::Local)?;
+    preflight::check(settings, progress, Some(Provider::Local))?;
     let tools = Tools::new(settings, progress);
     let (kube, etcd) = (tools.program(Tool::Kube)?, tools.program(Tool::Etcd)?);
     let images = Images::new(settings, progress);
